@@ -1,0 +1,259 @@
+"""The values that everything else is about: frozen, without I/O, secrets hidden from `repr`.
+
+Instants are seconds since the Unix epoch as `float`; None means never, or not yet, as the field says.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from server.domain.errors import Reason
+from server.domain.secret import Secret
+
+
+
+class AuthMode(enum.Enum):
+    """How a provider authorizes API calls. The names are those of template files."""
+
+    OAUTH2 = "OAUTH2"
+    OAUTH2_CC = "OAUTH2_CC"
+    API_KEY = "API_KEY"
+    BASIC = "BASIC"
+    NONE = "NONE"
+
+
+class Status(enum.Enum):
+    """Whether a connection's credentials work."""
+
+    ACTIVE = "ACTIVE"
+    REFRESH_FAILING = "REFRESH_FAILING"
+    REAUTHORIZATION_REQUIRED = "REAUTHORIZATION_REQUIRED"
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionKey:
+    """Names one connection. The environment is part of the name, so nothing can be looked up across environments."""
+
+    environment_id: UUID
+    provider_config_key: str
+    connection_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class OAuth2Credentials:
+    """Tokens of RFC 6749. `expires_at` None: the access token does not expire."""
+
+    access_token: Secret
+    refresh_token: Secret | None = None
+    token_type: str = ""
+    expires_at: float | None = None
+    scopes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OAuth2ClientCredentials:
+    """A client of the connection's own, and the token got with it (RFC 6749 section 4.4). Empty `client_id`: the
+    integration's client is used.
+    """
+
+    client_id: str = ""
+    client_secret: Secret | None = None
+    access_token: Secret | None = None
+    token_type: str = ""
+    expires_at: float | None = None
+    scopes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKeyCredentials:
+    """A key that the provider issued."""
+
+    api_key: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class BasicCredentials:
+    """A login (RFC 7617)."""
+
+    username: str
+    password: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class NoCredentials:
+    """For APIs that need none."""
+
+
+Credentials = OAuth2Credentials | OAuth2ClientCredentials | ApiKeyCredentials | BasicCredentials | NoCredentials
+
+
+def expires_at_of(credentials: Credentials) -> float | None:
+    """Return when the credentials stop working, None if they do not expire."""
+    if isinstance(credentials, OAuth2Credentials | OAuth2ClientCredentials):
+        return credentials.expires_at
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class RawResponse:
+    """A token response as the provider returned it, decoded to a JSON object, its numbers unharmed."""
+
+    value: Mapping[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionEdit:
+    """What callers edit. `revision` is the etag's number; a refresh never moves it."""
+
+    metadata: Mapping[str, Any]
+    tags: Mapping[str, str]
+    connection_config: Mapping[str, Any]
+    display_name: str
+    update_time: float
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialState:
+    """What the refresh engine writes, beside the credentials themselves.
+
+    `refresh_due_at` is when a read starts to refresh, None for never; `next_refresh_at` is when the service refreshes
+    by itself, None for never. `failure_reason` says why `status` is not ACTIVE.
+    """
+
+    status: Status
+    failure_reason: Reason | None
+    generation: int
+    expires_at: float | None
+    refresh_due_at: float | None
+    next_refresh_at: float | None
+    last_refresh_at: float | None
+    last_failure_at: float | None
+    refresh_attempts: int
+    granted_scopes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Integration:
+    """One environment's set-up of a provider."""
+
+    environment_id: UUID
+    provider_config_key: str
+    uid: UUID
+    provider: str
+    auth_mode: AuthMode
+    display_name: str
+    client_id: str
+    client_secret: Secret | None
+    scopes: tuple[str, ...]
+    connection_config: Mapping[str, Any]
+    create_time: float
+    update_time: float
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """The tenant boundary."""
+
+    environment_id: UUID
+    name: str
+    create_time: float
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """What is known about an API key once it has been handed out: everything but the key."""
+
+    api_key_id: UUID
+    environment_id: UUID
+    environment: str
+    display_name: str
+    admin: bool
+    suffix: str
+    create_time: float
+    expire_time: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who calls: a key of one environment."""
+
+    api_key_id: UUID
+    environment_id: UUID
+    environment: str
+    admin: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ListFilter:
+    """Which connections a list shows; all conditions must hold, empty ones hold always."""
+
+    connection_id: str = ""
+    provider_config_keys: tuple[str, ...] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
+    search: str = ""
+    statuses: tuple[Status, ...] = ()
+
+    def fingerprint(self) -> str:
+        """Return a text that is equal for equal filters: what page tokens are bound to."""
+        return json.dumps(
+            [
+                self.connection_id,
+                sorted(self.provider_config_keys),
+                sorted(self.tags.items()),
+                self.search.casefold(),
+                sorted(status.value for status in self.statuses),
+            ],
+            separators=(",", ":"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ListPosition:
+    """Where a list stands: after the connection with this creation time (microseconds) and uid."""
+
+    create_time_us: int
+    uid: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionConfigField:
+    """A value that a template needs from each connection's config."""
+
+    name: str
+    title: str = ""
+    description: str = ""
+    example: str = ""
+    pattern: str = ""
+    optional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderInfo:
+    """What callers and use cases may know about a provider template."""
+
+    name: str
+    display_name: str
+    auth_mode: AuthMode
+    categories: tuple[str, ...] = ()
+    docs_url: str = ""
+    authorization_url: str = ""
+    token_url: str = ""
+    default_scopes: tuple[str, ...] = ()
+    connection_config_fields: Sequence[ConnectionConfigField] = ()
+    from_operator: bool = False
+
+
+class Revocation(enum.Enum):
+    """What became of a connection's tokens at the provider."""
+
+    NOT_REQUESTED = "NOT_REQUESTED"
+    REVOKED = "REVOKED"
+    NOT_SUPPORTED = "NOT_SUPPORTED"
+    FAILED = "FAILED"

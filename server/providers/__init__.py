@@ -1,0 +1,1 @@
+"""How each provider speaks: templates, one module per auth mode, guarded outbound HTTP."""

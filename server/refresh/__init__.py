@@ -1,0 +1,1 @@
+"""Keeping credentials alive: when, who, exactly once, what if it fails."""

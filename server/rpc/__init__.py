@@ -1,0 +1,1 @@
+"""gRPC: one servicer per service, one interceptor, one place that maps errors."""

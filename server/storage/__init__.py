@@ -1,0 +1,1 @@
+"""Postgres: tables, one module per aggregate, migrations."""
