@@ -250,6 +250,25 @@ class ProviderInfo:
     from_operator: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class ProviderFacts:
+    """Template facts that decide when and how credentials are refreshed. Times are in seconds.
+
+    `refresh_margin`: how long before expiry a refresh is due, None for the default.
+    `default_lifetime`: life of an access token when the provider names none, None if not known.
+    `reuse_window`: for how long a spent refresh token may be presented again: `inf` if the provider does not rotate
+    refresh tokens, 0.0 if reuse is refused at once, None if not known.
+    `max_concurrency`: refreshes that may run against the provider at once, None for the default.
+    `idle_refresh_after`: refresh at least this often to keep an idle refresh token alive, None if it does not matter.
+    """
+
+    refresh_margin: float | None = None
+    default_lifetime: float | None = None
+    reuse_window: float | None = None
+    max_concurrency: int | None = None
+    idle_refresh_after: float | None = None
+
+
 class Revocation(enum.Enum):
     """What became of a connection's tokens at the provider."""
 

@@ -9,36 +9,26 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+from uuid import UUID
 
 from server.domain.errors import Reason
-from server.domain.model import AuthMode, ConnectionKey, Credentials, ProviderInfo, RawResponse
+from server.domain.model import (
+    AuthMode,
+    ConnectionKey,
+    Credentials,
+    CredentialState,
+    ProviderFacts,
+    ProviderInfo,
+    RawResponse,
+)
 from server.domain.secret import Secret
-
-
-@dataclass(frozen=True, slots=True)
-class ProviderFacts:
-    """Template facts that decide how the engine treats a provider. Times are in seconds.
-
-    `refresh_margin`: how long before expiry a refresh is due, None for the engine's default.
-    `default_lifetime`: life of an access token when the provider names none, None if not known.
-    `reuse_window`: for how long a spent refresh token may be presented again: `inf` if the provider does not rotate
-    refresh tokens, 0.0 if reuse is refused at once, None if not known.
-    `max_concurrency`: refreshes that may run against the provider at once, None for the engine's default.
-    `idle_refresh_after`: refresh at least this often to keep an idle refresh token alive, None if it does not matter.
-    """
-
-    refresh_margin: float | None = None
-    default_lifetime: float | None = None
-    reuse_window: float | None = None
-    max_concurrency: int | None = None
-    idle_refresh_after: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ExchangeRequest:
     """Everything that a token exchange needs, resolved: nothing is looked up while it runs.
 
-    `connection_config` is the integration's, overlaid by the connection's own.
+    `connection_config` is the connection's, overlaid by the integration's: an import must not redirect the client secret.
     """
 
     key: ConnectionKey
@@ -153,4 +143,119 @@ class TokenExchange(Protocol):
 
     async def revoke(self, request: ExchangeRequest, *, timeout: float) -> bool | None:
         """Ask the provider to revoke the tokens (RFC 7009): True if it did, False if that failed, None if it cannot."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class UnfinishedAttempt:
+    """What an earlier owner of the lease left: the token may be spent since `spend_time`, and the answer, if it came."""
+
+    spend_time: float
+    answer: ProviderAnswer | None
+    answer_time: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to exchange one connection's credentials, and all that the exchange needs.
+
+    `generation` is that of the credentials in `request`: what the exchange brings is stored only if it is still theirs.
+    `rotates` is whether the last refresh brought another refresh token, None if there was none. `lifetime` is how long
+    the last token lived in all. `client_refused_until` is set while the provider refuses the integration's client.
+    """
+
+    owner: UUID
+    key: ConnectionKey
+    uid: UUID
+    generation: int
+    request: ExchangeRequest
+    state: CredentialState
+    raw: RawResponse | None
+    rotates: bool | None
+    lifetime: float | None
+    client_refused_until: float | None
+    client_refusals: int
+    unfinished: UnfinishedAttempt | None
+    wrapped_data_key: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseHeld:
+    """Someone else holds the lease."""
+
+    uid: UUID
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far another's exchange is: the generation now, and until when the lease holds, None if nobody holds it."""
+
+    generation: int
+    lease_expires_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What an exchange changes in the store."""
+
+    state: CredentialState
+    new: NewCredentials
+    rotates: bool | None
+    lifetime: float | None
+
+
+class RefreshStore(Protocol):
+    """Keeps leases, attempts and what came of them. Every method raises `StorageUnavailable` if Postgres is away."""
+
+    async def acquire(self, key: ConnectionKey, *, owner: UUID, now: float, ttl: float) -> Lease | LeaseHeld | None:
+        """Take the lease for `ttl` seconds if nobody holds it. None if there is no such connection."""
+        ...
+
+    async def renew(self, lease: Lease, *, now: float, ttl: float) -> bool:
+        """Hold the lease for `ttl` seconds more; False if it is no longer this owner's."""
+        ...
+
+    async def progress(self, key: ConnectionKey, uid: UUID, *, now: float) -> Progress | None:
+        """Return how far another's exchange is, None if the connection is gone."""
+        ...
+
+    async def record_attempt(self, lease: Lease, *, now: float, spend_time: float) -> bool:
+        """Record that the token is about to be sent; False if the lease is no longer this owner's: then do not send."""
+        ...
+
+    async def keep_answer(self, lease: Lease, answer: ProviderAnswer, *, now: float) -> bool:
+        """Store the provider's answer, sealed, whoever holds the lease now; False if the connection is gone."""
+        ...
+
+    async def apply(self, lease: Lease, applied: Applied) -> bool:
+        """Store new credentials if the generation is still the lease's; False if it is not. Ends the attempt."""
+        ...
+
+    async def fail(self, lease: Lease, state: CredentialState, *, outcome_unknown: bool) -> bool:
+        """Store a failure's state if the generation is still the lease's. Ends the attempt unless `outcome_unknown`."""
+        ...
+
+    async def release(self, lease: Lease, *, now: float) -> None:
+        """Give the lease back; what an earlier owner left unfinished stays recorded."""
+        ...
+
+    async def refuse_client(self, lease: Lease, *, until: float) -> None:
+        """Record that the provider refuses the integration's client."""
+        ...
+
+    async def claim_due(self, *, now: float, limit: int, hold: float) -> list[ConnectionKey]:
+        """Return connections whose `next_refresh_at` has come, soonest first; no one else gets them for `hold` seconds."""
+        ...
+
+
+class AnswerSpool(Protocol):
+    """Where answers wait, sealed, while Postgres is away."""
+
+    async def keep(self, lease: Lease, answer: ProviderAnswer, *, now: float) -> None:
+        """Write an answer so that it survives the process. Raises `OSError` if even that fails."""
+        ...
+
+    async def adopt(self) -> list[ConnectionKey]:
+        """Move what waits into the store; return whose it was. Stops early if the store is still away."""
         ...
