@@ -125,19 +125,21 @@ class ProviderExchange:
     async def revoke(self, request: ExchangeRequest, *, timeout: float) -> bool | None:  # noqa: ASYNC109 (the port's own parameter)
         """Ask the provider to revoke the tokens (RFC 7009): True if it did, False if that failed, None if it cannot."""
         template = self._catalogue.get(request.provider)
-        revocable = MODES[request.auth_mode].revocable(request.credentials)
-        if template is None or not template.revocation_url or revocable is None:
+        mode = MODES[request.auth_mode]
+        token = mode.revocable(request.credentials)
+        if template is None or not template.revocation_url or token is None:
             return None
-        token, hint = revocable
+        client_id, client_secret = mode.client(request)
         try:
             wire = build(
                 template,
                 url=template.revocation_url,
-                params={"token": token.reveal(), "token_type_hint": hint},
+                # Without the optional token_type_hint: servers must do without it, and some refuse what is new to them.
+                params={"token": token.reveal()},
                 extra_params={},
                 extra_headers=template.token_headers,
-                client_id=request.client_id,
-                client_secret=request.client_secret,
+                client_id=client_id,
+                client_secret=client_secret,
                 config=request.connection_config,
             )
             answer = await self._outbound.post(wire.url, headers=wire.headers, body=wire.body, timeout=timeout)

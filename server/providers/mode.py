@@ -41,6 +41,10 @@ class Mode(Protocol):
         """Return whether an exchange could bring new credentials in place of these."""
         ...
 
+    def client(self, request: ExchangeRequest) -> tuple[str, Secret | None]:
+        """Return the id and the secret of the client that speaks."""
+        ...
+
     def token_request(self, template: Template, request: ExchangeRequest) -> TokenRequest:
         """Return the request that brings new credentials. Raises `ExchangeFailed` (CONFIGURATION)."""
         ...
@@ -49,8 +53,8 @@ class Mode(Protocol):
         """Return the old credentials with what a token response replaces in them."""
         ...
 
-    def revocable(self, credentials: Credentials) -> tuple[Secret, str] | None:
-        """Return the token to revoke and its `token_type_hint` (RFC 7009 section 2.1), None if there is none."""
+    def revocable(self, credentials: Credentials) -> Secret | None:
+        """Return the token whose revocation ends most, None if there is none."""
         ...
 
 
@@ -67,6 +71,10 @@ class FixedMode:
         """Return False."""
         return False
 
+    def client(self, request: ExchangeRequest) -> tuple[str, Secret | None]:
+        """Return the integration's client."""
+        return request.client_id, request.client_secret
+
     def token_request(self, template: Template, request: ExchangeRequest) -> TokenRequest:
         """Raise `ExchangeFailed`: there is nothing to exchange."""
         raise not_refreshable(self.auth_mode)
@@ -75,7 +83,7 @@ class FixedMode:
         """Raise `ExchangeFailed`: there is nothing to exchange."""
         raise not_refreshable(self.auth_mode)
 
-    def revocable(self, credentials: Credentials) -> tuple[Secret, str] | None:
+    def revocable(self, credentials: Credentials) -> Secret | None:
         """Return None: RFC 7009 revokes OAuth tokens only."""
         return None
 

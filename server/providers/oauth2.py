@@ -8,7 +8,7 @@ from server.domain.model import AuthMode, Credentials, OAuth2Credentials
 from server.domain.secret import Secret
 from server.providers.mode import not_refreshable
 from server.providers.template import Template
-from server.providers.token_request import TokenRequest, build
+from server.providers.token_request import TokenRequest, build, misconfigured
 from server.providers.token_response import TokenResponse
 from server.refresh.ports import ExchangeRequest
 
@@ -26,11 +26,17 @@ class OAuth2:
         """Return whether there is a refresh token."""
         return isinstance(credentials, OAuth2Credentials) and bool(credentials.refresh_token)
 
+    def client(self, request: ExchangeRequest) -> tuple[str, Secret | None]:
+        """Return the integration's client."""
+        return request.client_id, request.client_secret
+
     def token_request(self, template: Template, request: ExchangeRequest) -> TokenRequest:
         """Return the refresh request. `scope` is left out: the grant keeps the scopes it has."""
         held = request.credentials
         if not isinstance(held, OAuth2Credentials) or not held.refresh_token:
             raise not_refreshable(self.auth_mode)
+        if not request.client_id:
+            raise misconfigured(template, "the integration has no client id")
         extra = template.refresh_params
         if extra is None:
             # token_params are written for the authorization code grant; only its grant_type does not fit here.
@@ -60,10 +66,10 @@ class OAuth2:
             scopes=old.scopes if response.scopes is None else response.scopes,
         )
 
-    def revocable(self, credentials: Credentials) -> tuple[Secret, str] | None:
+    def revocable(self, credentials: Credentials) -> Secret | None:
         """Return the refresh token, whose revocation ends the grant, or else the access token."""
         if not isinstance(credentials, OAuth2Credentials):
             return None
         if credentials.refresh_token:
-            return credentials.refresh_token, "refresh_token"
-        return (credentials.access_token, "access_token") if credentials.access_token else None
+            return credentials.refresh_token
+        return credentials.access_token or None

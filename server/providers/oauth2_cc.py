@@ -26,16 +26,19 @@ class OAuth2ClientCredentialsMode:
         """Return True: the client can always ask for another token."""
         return isinstance(credentials, OAuth2ClientCredentials)
 
+    def client(self, request: ExchangeRequest) -> tuple[str, Secret | None]:
+        """Return the connection's own client or else the integration's: the id of one, never the secret of the other."""
+        own = request.credentials
+        if isinstance(own, OAuth2ClientCredentials) and own.client_id:
+            return own.client_id, own.client_secret
+        return request.client_id, request.client_secret
+
     def token_request(self, template: Template, request: ExchangeRequest) -> TokenRequest:
         """Return the token request, with the integration's scopes or else the template's."""
         own = request.credentials
         if not isinstance(own, OAuth2ClientCredentials):
             raise not_refreshable(self.auth_mode)
-        # One client or the other: the id of one never goes with the secret of the other.
-        if own.client_id:
-            client_id, client_secret = own.client_id, own.client_secret
-        else:
-            client_id, client_secret = request.client_id, request.client_secret
+        client_id, client_secret = self.client(request)
         if not client_id or not client_secret:
             raise misconfigured(template, "neither the connection nor its integration has a client id and a secret")
         params = {"grant_type": "client_credentials"}
@@ -66,8 +69,8 @@ class OAuth2ClientCredentialsMode:
             scopes=own.scopes if response.scopes is None else response.scopes,
         )
 
-    def revocable(self, credentials: Credentials) -> tuple[Secret, str] | None:
+    def revocable(self, credentials: Credentials) -> Secret | None:
         """Return the access token, if there is one."""
         if isinstance(credentials, OAuth2ClientCredentials) and credentials.access_token:
-            return credentials.access_token, "access_token"
+            return credentials.access_token
         return None
