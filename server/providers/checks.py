@@ -86,8 +86,9 @@ def _config_violations(template: Template, config: Mapping[str, Any], *, require
             if url := getattr(template, key):
                 render_url(url, config)
         except InterpolationError as error:
-            if config.get(error.name) not in {None, ""} and error.name not in found:
-                found[error.name] = error.description
+            # What is missing was looked for above.
+            if config.get(error.name) not in (None, ""):
+                found.setdefault(error.name, error.description)
     return [Violation(f"connection_config.{name}", description) for name, description in found.items()]
 
 

@@ -47,7 +47,7 @@ def is_well_formed(text: str) -> bool:
 
 def is_url(text: str) -> bool:
     """Return whether a template's text can become a URL: it says http or https itself, or begins with a placeholder."""
-    if re.search(r"[\s\\]|#", text):
+    if re.search(r"[^!-~]|[#\\]", text):
         return False
     if match := _URL.fullmatch(text):
         host = _PLACEHOLDER.sub("x", match[2])
@@ -89,8 +89,10 @@ def _value(name: str, config: Mapping[str, Any]) -> str:
         text = str(int(value))
     elif isinstance(value, str | int | float):
         text = str(value)
-    else:
+    elif value is None:
         text = ""
+    else:
+        raise InterpolationError(name, "must be a text, a number or a boolean")
     if not text:
         raise InterpolationError(name, "is missing")
     if len(text) > MAX_VALUE:

@@ -27,7 +27,7 @@ class OAuth2ClientCredentialsMode:
         return isinstance(credentials, OAuth2ClientCredentials)
 
     def client(self, request: ExchangeRequest) -> tuple[str, Secret | None]:
-        """Return the connection's own client or else the integration's: the id of one, never the secret of the other."""
+        """Return the connection's own client or else the integration's: never a mix of both."""
         own = request.credentials
         if isinstance(own, OAuth2ClientCredentials) and own.client_id:
             return own.client_id, own.client_secret

@@ -8,6 +8,7 @@ the one connected to, no redirects, no retries, no cookies, no kept connections,
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from server.providers.addresses import why_forbidden
 from server.refresh.ports import ExchangeFailed, FailureKind, ProviderAnswer
 
 MAX_BODY: Final = 1024 * 1024
+_URL: Final = re.compile(r"[!-\[\]-~]+")  # printable ASCII without the backslash, which some take for a slash
 _KEPT_HEADERS: Final = ("content-type", "retry-after")
 
 
@@ -123,11 +125,12 @@ class Outbound:
     def check(self, url: str) -> URL:
         """Return the URL as it will be connected to. Raises `ExchangeFailed` (CONFIGURATION) if it may not be."""
         try:
-            target = URL(url)
+            # What is sent is what was written: the query is the template's, its escapes are ours.
+            target = URL(url, encoded=True)
             host, port = target.host, target.port
         except ValueError:
             host, port = None, None
-        if not host or port is None or target.scheme not in {"http", "https"}:
+        if not host or port is None or target.scheme not in {"http", "https"} or _URL.fullmatch(url) is None:
             raise _refused("the URL is not an absolute http or https URL")
         host = host.lower()
         if target.user is not None or target.password is not None:
