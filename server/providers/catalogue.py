@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from server.providers.template import Template, TemplateError, read_template
+from server.providers.template import Template
+from server.providers.template_file import TemplateError, read_template
 
 _OURS: Final = Path(__file__).parent / "catalogue"
 

@@ -14,7 +14,7 @@ from server.domain.secret import Secret
 from server.providers.catalogue import Catalogue
 from server.providers.exchange import ProviderExchange
 from server.providers.outbound import Outbound
-from server.providers.template import read_template
+from server.providers.template_file import read_template
 from server.refresh.ports import ExchangeRequest
 
 REFRESH = "rt-5e61-secret"

@@ -19,8 +19,10 @@ from server.domain.secret import Secret
 from server.providers.catalogue import Catalogue
 from server.providers.exchange import ProviderExchange
 from server.providers.outbound import Outbound
+from server.refresh.ports import TokenExchange
 
 EXCHANGE = ProviderExchange(Catalogue.load(), Outbound())
+PORT: TokenExchange = EXCHANGE  # the type checker sees that the port is implemented
 SECRET = Secret("s")
 
 KINDS: dict[AuthMode, tuple[str, Credentials]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import socket
 from email.utils import formatdate
@@ -217,6 +218,12 @@ async def test_fifty_megabytes(setup: Setup, endpoint: Endpoint, status: int, ma
     failed = await unanswered(setup.exchange())
     assert (failed.kind, failed.reason, failed.maybe_spent) == (*INVALID, maybe_spent)
     assert written < 52428800
+
+
+async def test_a_small_answer_that_unpacks_to_fifty_megabytes(setup: Setup, endpoint: Endpoint) -> None:
+    endpoint.answer = http(200, gzip.compress(b"0" * 52428800), Content_Encoding="gzip")
+    failed = await unanswered(setup.exchange())
+    assert (failed.kind, failed.reason, failed.maybe_spent) == (*INVALID, True)
 
 
 async def test_a_body_at_the_limit_is_read(setup: Setup, endpoint: Endpoint) -> None:

@@ -14,7 +14,8 @@ from server.domain.model import AuthMode, ConnectionConfigField
 from server.providers.catalogue import Catalogue
 from server.providers.exchange import info_of
 from server.providers.interpolation import render_url
-from server.providers.template import BodyFormat, ClientAuth, Template, TemplateError, read_template
+from server.providers.template import BodyFormat, ClientAuth, Template
+from server.providers.template_file import TemplateError, read_template
 
 MINIMAL = "display_name: Acme\nauth_mode: OAUTH2\ntoken_url: https://acme.example/token\n"
 
