@@ -1,0 +1,96 @@
+"""What must hold of an integration and of a connection before they are stored: what their template needs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from server.domain.errors import Violation
+from server.domain.model import AuthMode, Credentials, OAuth2ClientCredentials
+from server.domain.secret import Secret
+from server.providers.interpolation import MAX_VALUE, InterpolationError, render_url
+from server.providers.registry import MODES
+from server.providers.template import Template
+
+_URLS: Final = ("token_url", "refresh_url", "revocation_url")
+
+
+def check_integration(
+    template: Template,
+    client_id: str,
+    client_secret: Secret | None,
+    scopes: Sequence[str],
+    connection_config: Mapping[str, Any],
+) -> list[Violation]:
+    """Return what is wrong with an integration. Config values may still come with each connection."""
+    found: list[Violation] = []
+    if MODES[template.auth_mode].needs_client:
+        needed = f"is required: {template.display_name} authorizes with {template.auth_mode.value}"
+        if not client_id:
+            found.append(Violation("integration.client_id", needed))
+        if not client_secret:
+            found.append(Violation("integration.client_secret", needed))
+    separators = {template.scope_separator, " "}
+    for index, scope in enumerate(scopes):
+        if not scope or not scope.isprintable() or separators & set(scope):
+            found.append(
+                Violation(f"integration.scopes[{index}]", "must be one scope, without separators or control characters")
+            )
+    config = _config_violations(template, connection_config, required=False)
+    return found + [Violation(f"integration.{entry.field}", entry.description) for entry in config]
+
+
+def check_connection(
+    template: Template, credentials: Credentials, connection_config: Mapping[str, Any]
+) -> list[Violation]:
+    """Return what is wrong with a connection. `connection_config` is the integration's overlaid by its own."""
+    found: list[Violation] = []
+    mode = MODES[template.auth_mode]
+    if not isinstance(credentials, mode.credentials_type):
+        found.append(
+            Violation(
+                "credentials",
+                f"must be of the kind that {template.display_name} takes: {_KIND_NAMES[template.auth_mode]}",
+            )
+        )
+    elif isinstance(credentials, OAuth2ClientCredentials) and bool(credentials.client_id) != bool(
+        credentials.client_secret
+    ):
+        found.append(Violation("credentials.oauth2_cc", "must have both a client_id and a client_secret, or neither"))
+    return found + _config_violations(template, connection_config, required=True)
+
+
+_KIND_NAMES: Final[Mapping[AuthMode, str]] = {
+    AuthMode.OAUTH2: "oauth2",
+    AuthMode.OAUTH2_CC: "oauth2_cc",
+    AuthMode.API_KEY: "api_key",
+    AuthMode.BASIC: "basic",
+    AuthMode.NONE: "none at all",
+}
+
+
+def _config_violations(template: Template, config: Mapping[str, Any], *, required: bool) -> list[Violation]:
+    found: dict[str, str] = {}
+    for entry in template.connection_config:
+        value = config.get(entry.name)
+        if value is None or value == "":
+            if required and not entry.optional:
+                found[entry.name] = _hint(f"is required by {template.display_name}", entry.example)
+        elif entry.pattern and not (
+            isinstance(value, str) and len(value) <= MAX_VALUE and re.fullmatch(entry.pattern, value)
+        ):
+            found[entry.name] = _hint(f"must match {entry.pattern}", entry.example)
+    for key in _URLS:
+        try:
+            if url := getattr(template, key):
+                render_url(url, config)
+        except InterpolationError as error:
+            # What is missing was looked for above.
+            if config.get(error.name) not in (None, ""):
+                found.setdefault(error.name, error.description)
+    return [Violation(f"connection_config.{name}", description) for name, description in found.items()]
+
+
+def _hint(text: str, example: str) -> str:
+    return f"{text}, for example {example}" if example else text

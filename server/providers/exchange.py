@@ -1,0 +1,178 @@
+"""The port `TokenExchange`, by templates and auth modes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from server.domain.errors import Reason, Violation
+from server.domain.model import AuthMode, Credentials, OAuth2Credentials, ProviderInfo
+from server.domain.secret import Secret
+from server.providers import checks
+from server.providers.catalogue import Catalogue
+from server.providers.mode import Mode
+from server.providers.outbound import Outbound
+from server.providers.registry import MODES
+from server.providers.template import Template
+from server.providers.token_error import failure_of
+from server.providers.token_request import build, endpoint
+from server.providers.token_response import assumed_expiry, decode, read_answer
+from server.refresh.ports import (
+    ExchangeFailed,
+    ExchangeRequest,
+    FailureKind,
+    NewCredentials,
+    ProviderAnswer,
+    ProviderFacts,
+)
+
+
+class ProviderExchange:
+    """Speaks with providers' token endpoints, as `server.refresh.ports.TokenExchange` asks."""
+
+    def __init__(self, catalogue: Catalogue, outbound: Outbound) -> None:
+        self._catalogue = catalogue
+        self._outbound = outbound
+
+    def info(self, provider: str) -> ProviderInfo | None:
+        """Return the template's public facts, None if there is no such template."""
+        template = self._catalogue.get(provider)
+        return None if template is None else info_of(template)
+
+    def facts(self, provider: str) -> ProviderFacts:
+        """Return the template's refresh facts; defaults if there is no such template."""
+        template = self._catalogue.get(provider)
+        if template is None:
+            return ProviderFacts()
+        # The client credentials grant spends nothing, whatever else the template says.
+        repeatable = template.auth_mode is AuthMode.OAUTH2_CC
+        return ProviderFacts(
+            refresh_margin=template.refresh_margin,
+            default_lifetime=template.default_lifetime,
+            reuse_window=math.inf if repeatable else template.reuse_window,
+            max_concurrency=template.max_concurrency,
+            idle_refresh_after=template.idle_refresh_after,
+        )
+
+    def is_refreshable(self, auth_mode: AuthMode, credentials: Credentials) -> bool:
+        """Return whether an exchange could bring new credentials in place of these."""
+        return MODES[auth_mode].is_refreshable(credentials)
+
+    def assumed_expiry(self, provider: str, access_token: Secret, *, now: float) -> float | None:
+        """Return when an imported token ends of which that is not said: its JWT `exp`, else the template's default."""
+        template = self._catalogue.get(provider)
+        return None if template is None else assumed_expiry(template, access_token.reveal(), now=now)
+
+    def check_integration(
+        self,
+        provider: str,
+        client_id: str,
+        client_secret: Secret | None,
+        scopes: Sequence[str],
+        connection_config: Mapping[str, Any],
+    ) -> list[Violation]:
+        """Return what the template finds wrong with an integration (`integration.client_id`, ...)."""
+        template = self._catalogue.get(provider)
+        if template is None:
+            return [Violation("integration.provider", "is not the name of a provider template")]
+        return checks.check_integration(template, client_id, client_secret, scopes, connection_config)
+
+    def check_connection(
+        self, provider: str, credentials: Credentials, connection_config: Mapping[str, Any]
+    ) -> list[Violation]:
+        """Return what the template finds wrong with a connection (`credentials`, `connection_config.subdomain`, ...).
+
+        `connection_config` is the integration's, overlaid by the connection's own.
+        """
+        template = self._catalogue.get(provider)
+        if template is None:
+            return [Violation("provider_config_key", "belongs to an integration whose provider template is gone")]
+        return checks.check_connection(template, credentials, connection_config)
+
+    def token_host(self, request: ExchangeRequest) -> str:
+        """Return `host:port` of the token endpoint. Raises `ExchangeFailed` (CONFIGURATION)."""
+        template, mode = self._resolve(request)
+        text = (template.refresh_url if mode.spends else "") or template.token_url
+        url = self._outbound.check(endpoint(template, text, request.connection_config))
+        return f"{url.host_subcomponent}:{url.port}"
+
+    async def send(self, request: ExchangeRequest, *, timeout: float) -> ProviderAnswer:  # noqa: ASYNC109 (the port's own parameter)
+        """Spend the refresh token (or client credentials): one POST, never repeated. Raises `ExchangeFailed`."""
+        template, mode = self._resolve(request)
+        wire = mode.token_request(template, request)
+        try:
+            return await self._outbound.post(wire.url, headers=wire.headers, body=wire.body, timeout=timeout)
+        except ExchangeFailed as failure:
+            failure.maybe_spent = failure.maybe_spent and mode.spends
+            raise
+
+    def interpret(self, request: ExchangeRequest, answer: ProviderAnswer, *, now: float) -> NewCredentials:
+        """Turn an answer that arrived at `now` into credentials. Does no I/O. Raises `ExchangeFailed`."""
+        template, mode = self._resolve(request)
+        response = read_answer(template, answer, now=now)
+        old, new = request.credentials, mode.renewed(request, response)
+        return NewCredentials(
+            credentials=new,
+            raw=response.raw,
+            granted_scopes=response.scopes,
+            connection_config=response.metadata,
+            rotated=isinstance(old, OAuth2Credentials)
+            and isinstance(new, OAuth2Credentials)
+            and new.refresh_token != old.refresh_token,
+        )
+
+    async def revoke(self, request: ExchangeRequest, *, timeout: float) -> bool | None:  # noqa: ASYNC109 (the port's own parameter)
+        """Ask the provider to revoke the tokens (RFC 7009): True if it did, False if that failed, None if it cannot."""
+        template = self._catalogue.get(request.provider)
+        mode = MODES[request.auth_mode]
+        token = mode.revocable(request.credentials)
+        if template is None or not template.revocation_url or token is None:
+            return None
+        client_id, client_secret = mode.client(request)
+        try:
+            wire = build(
+                template,
+                url=template.revocation_url,
+                # Without the optional token_type_hint: servers must do without it, and some refuse what is new to them.
+                params={"token": token.reveal()},
+                extra_params={},
+                extra_headers=template.token_headers,
+                client_id=client_id,
+                client_secret=client_secret,
+                config=request.connection_config,
+            )
+            answer = await self._outbound.post(wire.url, headers=wire.headers, body=wire.body, timeout=timeout)
+        except ExchangeFailed:
+            return False
+        return 200 <= answer.status < 300 and failure_of(template, answer, decode(answer), now=0.0) is None
+
+    async def close(self) -> None:
+        """Close what is open towards providers."""
+        await self._outbound.close()
+
+    def _resolve(self, request: ExchangeRequest) -> tuple[Template, Mode]:
+        template = self._catalogue.get(request.provider)
+        if template is None:
+            raise ExchangeFailed(
+                FailureKind.CONFIGURATION,
+                Reason.INTEGRATION_MISCONFIGURED,
+                f"there is no provider template {request.provider!r}",
+            )
+        return template, MODES[request.auth_mode]
+
+
+def info_of(template: Template) -> ProviderInfo:
+    """Return what callers may know of a template."""
+    return ProviderInfo(
+        name=template.name,
+        display_name=template.display_name,
+        auth_mode=template.auth_mode,
+        categories=template.categories,
+        docs_url=template.docs,
+        authorization_url=template.authorization_url,
+        token_url=template.token_url,
+        default_scopes=template.default_scopes,
+        connection_config_fields=template.connection_config,
+        from_operator=template.from_operator,
+    )

@@ -1,0 +1,76 @@
+"""Auth mode OAUTH2_CC: the client credentials grant (RFC 6749 section 4.4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from server.domain.model import AuthMode, Credentials, OAuth2ClientCredentials
+from server.domain.secret import Secret
+from server.providers.mode import not_refreshable
+from server.providers.template import Template
+from server.providers.token_request import TokenRequest, build, misconfigured
+from server.providers.token_response import TokenResponse
+from server.refresh.ports import ExchangeRequest
+
+
+@dataclass(frozen=True, slots=True)
+class OAuth2ClientCredentialsMode:
+    """The client credentials grant, with the connection's own client or else the integration's."""
+
+    auth_mode: AuthMode = AuthMode.OAUTH2_CC
+    credentials_type: type = OAuth2ClientCredentials
+    needs_client: bool = False
+    spends: bool = False
+
+    def is_refreshable(self, credentials: Credentials) -> bool:
+        """Return True: the client can always ask for another token."""
+        return isinstance(credentials, OAuth2ClientCredentials)
+
+    def client(self, request: ExchangeRequest) -> tuple[str, Secret | None]:
+        """Return the connection's own client or else the integration's: never a mix of both."""
+        own = request.credentials
+        if isinstance(own, OAuth2ClientCredentials) and own.client_id:
+            return own.client_id, own.client_secret
+        return request.client_id, request.client_secret
+
+    def token_request(self, template: Template, request: ExchangeRequest) -> TokenRequest:
+        """Return the token request, with the integration's scopes or else the template's."""
+        own = request.credentials
+        if not isinstance(own, OAuth2ClientCredentials):
+            raise not_refreshable(self.auth_mode)
+        client_id, client_secret = self.client(request)
+        if not client_id or not client_secret:
+            raise misconfigured(template, "neither the connection nor its integration has a client id and a secret")
+        params = {"grant_type": "client_credentials"}
+        if scopes := request.scopes or template.default_scopes:
+            params["scope"] = template.scope_separator.join(scopes)
+        return build(
+            template,
+            url=template.token_url,
+            params=params,
+            extra_params=template.token_params,
+            extra_headers=template.token_headers,
+            client_id=client_id,
+            client_secret=client_secret,
+            config=request.connection_config,
+        )
+
+    def renewed(self, request: ExchangeRequest, response: TokenResponse) -> Credentials:
+        """Return the client with its new token."""
+        own = request.credentials
+        if not isinstance(own, OAuth2ClientCredentials):
+            raise not_refreshable(self.auth_mode)
+        return OAuth2ClientCredentials(
+            client_id=own.client_id,
+            client_secret=own.client_secret,
+            access_token=response.access_token,
+            token_type=response.token_type or own.token_type,
+            expires_at=response.expires_at,
+            scopes=own.scopes if response.scopes is None else response.scopes,
+        )
+
+    def revocable(self, credentials: Credentials) -> Secret | None:
+        """Return the access token, if there is one."""
+        if isinstance(credentials, OAuth2ClientCredentials) and credentials.access_token:
+            return credentials.access_token
+        return None
