@@ -371,8 +371,8 @@ def render_reference() -> str:
         "",
         "- Durations: `500ms`, `30` or `30s`, `5m`, `1h`, `7d`. Sizes: `1048576`, `512KiB`, `4MiB`. Switches: `true`,",
         "  `false`.",
-        "- A setting marked *secret* is never shown, and may be read from a file instead: append `_FILE` to its name and",
-        "  give the path, as with `CONNECTIONS_KEYRING_FILE=/run/secrets/keyring`.",
+        "- A setting marked *secret* is never shown, and may be read from a file instead: append `_FILE` to its name",
+        "  and give the path, as with `CONNECTIONS_KEYRING_FILE=/run/secrets/keyring`.",
     ]
     group = ""
     for field, setting in SETTINGS.items():
