@@ -341,14 +341,16 @@ def _tls_problems(given: set[str]) -> list[str]:
 def _unknown(env: Mapping[str, str]) -> list[str]:
     known = {variable(field) for field in SETTINGS}
     known |= {f"{variable(field)}_FILE" for field, setting in SETTINGS.items() if setting.secret}
+    short = sorted(name.removeprefix(PREFIX) for name in known)
     problems = []
     for name in sorted(env):
         if not name.startswith(PREFIX) or name in known or _SERVICE_LINK.fullmatch(name):
             continue
         if _SERVICE_PORT.fullmatch(name) and env[name].startswith(("tcp://", "udp://", "sctp://")):
             continue
-        near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.75)
-        problems.append(f"{name} is not a setting" + (f"; did you mean {near[0]}?" if near else ""))
+        # Without the prefix, which would make any two names alike.
+        near = difflib.get_close_matches(name.removeprefix(PREFIX), short, n=1, cutoff=0.7)
+        problems.append(f"{name} is not a setting" + (f"; did you mean {PREFIX}{near[0]}?" if near else ""))
     return problems
 
 

@@ -7,6 +7,7 @@ import after an interruption.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import json
 import random
 import signal
@@ -175,7 +176,9 @@ class _Job:
             except grpc.RpcError as error:
                 failure = failure_of(error)
                 transient = failure.code in _TRANSIENT and failure.reason in _TRANSIENT_REASONS
-                if transient and attempt < _ATTEMPTS and not self._stop.is_set():
+                # A server that never answered is not one that restarts.
+                absent = not failure.reason and not self.summary.created + self.summary.updated
+                if transient and not absent and attempt < _ATTEMPTS and not self._stop.is_set():
                     await self._pause(failure, attempt)
                     continue
                 if failure.code in _FATAL:
@@ -231,11 +234,16 @@ def _feed(
             batch = lines.readlines(1 << 16)
             entries = [(number + index, line) for index, line in enumerate(batch, 1)]
             number += len(batch)
-            asyncio.run_coroutine_threadsafe(queue.put(entries or None), loop).result()
+            put = queue.put(entries or None)
+            try:
+                asyncio.run_coroutine_threadsafe(put, loop).result()
+            except RuntimeError:
+                put.close()
+                return
             if not batch:
                 return
-    except (RuntimeError, ValueError, asyncio.CancelledError):
-        return  # the import ended first, and closed the file or the loop
+    except (ValueError, concurrent.futures.CancelledError):
+        return  # the import ended first, and with it the file or the loop
 
 
 @asynccontextmanager
@@ -269,9 +277,15 @@ def _on_interrupt(handler: Callable[[], None]) -> Iterator[None]:
             loop.remove_signal_handler(signal.SIGINT)
 
 
-def _open(source: str) -> BinaryIO:
-    # Not `sys.stdin.buffer`: its lock, held by the reading thread, would stop the interpreter from exiting.
-    return open(0, "rb", closefd=False) if source == "-" else Path(source).open("rb")
+@contextmanager
+def _open(source: str) -> Iterator[BinaryIO]:
+    if source != "-":
+        with Path(source).open("rb") as lines:
+            yield lines
+        return
+    # Neither `sys.stdin.buffer` nor closed at the end: the reading thread may hold the buffer's lock for ever, and both
+    # closing it and the interpreter's exit would wait for that.
+    yield open(0, "rb", closefd=False)  # noqa: SIM115
 
 
 def _size(source: str) -> int:

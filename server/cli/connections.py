@@ -79,7 +79,7 @@ def get(
     timeout: options.Timeout = options.TIMEOUT,
     address: options.Address = "",
 ) -> None:
-    """Show a connection, with credentials that are valid now; secrets are masked unless --reveal or --token is given."""
+    """Show a connection, with credentials that are valid now. Secrets are masked without --reveal or --token."""
     request = GetConnectionRequest(
         provider_config_key=provider_config_key,
         connection_id=connection_id,

@@ -26,8 +26,8 @@ from server.cli.errors import EXIT_CODES, INTERRUPTED, CliError
 from server.cli.help import examples
 
 _FINDING = (
-    "The server is found in CONNECTIONS_ADDRESS, else on this machine; the key in CONNECTIONS_API_KEY, else in the dev.key"
-    " of CONNECTIONS_DATA_DIR."
+    "The server is found in CONNECTIONS_ADDRESS, else on this machine; the key in CONNECTIONS_API_KEY, else in the"
+    " dev.key of CONNECTIONS_DATA_DIR."
 )
 
 _EPILOG = "\n\n".join(
@@ -90,20 +90,23 @@ serving.register(app)
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command and exit with its code. `argv` is without the program's name."""
+    code: object = 0
     try:
         app(args=None if argv is None else list(argv), prog_name="connections")
-        code = 0
+    except SystemExit as exit_:
+        code = exit_.code
     except CliError as error:
         sys.stderr.write(error.render() + "\n")
         code = error.exit_code
     except KeyboardInterrupt:
         code = INTERRUPTED
+    try:
+        sys.stdout.flush()
     except BrokenPipeError:
         # `connections list | head`: the reader has what it wanted. Point stdout elsewhere, or the interpreter complains
         # when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
-    sys.exit(code)
+    raise SystemExit(code)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ class Progress:
         self._task = TaskID(0)
         self._bytes = 0
         self._count = 0
+        self._text = "importing"
         self._said = time.monotonic()
         if sys.stderr.isatty():
             self._bar = Bar(
@@ -63,7 +64,5 @@ class Progress:
         else:
             sys.stderr.write(text + "\n")
 
-    _text = ""
-
     def _show(self, bar: Bar) -> None:
-        bar.update(self._task, completed=self._bytes, description=self._text or "importing")
+        bar.update(self._task, completed=self._bytes, description=self._text)
