@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from connections.v1 import admin_service_pb2, connection_pb2, connection_service_pb2, integration_pb2
 from google.protobuf import any_pb2, struct_pb2
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from google.rpc import status_pb2
 
@@ -24,7 +26,7 @@ def connection() -> connection_pb2.Connection:
     return message
 
 
-def test_secrets_are_masked_and_the_rest_is_kept():
+def test_secrets_are_masked_and_the_rest_is_kept() -> None:
     shown = redact(connection())
     assert shown.credentials.oauth2.access_token == MASK
     assert shown.credentials.oauth2.token_type == "Bearer"
@@ -34,19 +36,19 @@ def test_secrets_are_masked_and_the_rest_is_kept():
     assert CANARY not in str(shown)
 
 
-def test_the_message_itself_is_not_touched():
+def test_the_message_itself_is_not_touched() -> None:
     message = connection()
     redact(message)
     assert message == connection()
 
 
-def test_a_secret_that_is_not_set_stays_unset():
+def test_a_secret_that_is_not_set_stays_unset() -> None:
     shown = redact(integration_pb2.Integration(provider_config_key="github"))
     assert shown.client_secret == ""
     assert not redact(connection_pb2.Connection()).HasField("credentials")
 
 
-def test_secrets_inside_repeated_messages_and_any_are_masked():
+def test_secrets_inside_repeated_messages_and_any_are_masked() -> None:
     batch = connection_service_pb2.BatchGetConnectionsResponse()
     batch.results.add().connection.CopyFrom(connection())
     packed = any_pb2.Any()
@@ -57,12 +59,12 @@ def test_secrets_inside_repeated_messages_and_any_are_masked():
     assert shown.results[1].status.message == "gone"
 
 
-def test_an_any_of_an_unknown_type_is_emptied():
+def test_an_any_of_an_unknown_type_is_emptied() -> None:
     unknown = any_pb2.Any(type_url="type.googleapis.com/not.Known", value=CANARY.encode())
     assert redact(status_pb2.Status(details=[unknown])).details[0].value == b""
 
 
-def test_no_field_of_the_contract_that_is_marked_gets_through():
+def test_no_field_of_the_contract_that_is_marked_gets_through() -> None:
     """Fill every field of every message of the contract; what remains of the canary must sit in unmarked fields."""
     marked = 0
     for file in (connection_pb2, connection_service_pb2, integration_pb2, admin_service_pb2):
@@ -93,5 +95,5 @@ def _fill(message: Message, *, secret: bool, depth: int) -> int:
     return marked
 
 
-def _is_map(descriptor: Descriptor) -> bool:
-    return descriptor.GetOptions().map_entry
+def _is_map(descriptor: Any) -> bool:
+    return bool(descriptor.GetOptions().map_entry)

@@ -44,9 +44,9 @@ def serve(
         raise CliError("\n  ".join(("the server cannot start:", *problems)), USAGE)
     if workers is not None:
         config = dataclasses.replace(config, workers=workers)
-    from server import app  # noqa: PLC0415 - a client has no use for the server's modules
+    import server.app  # noqa: PLC0415 - a client has no use for the server's modules
 
-    code = app.serve(config)
+    code = server.app.serve(config)
     if code:
         raise typer.Exit(code)
 
@@ -54,18 +54,18 @@ def serve(
 def migrate() -> None:
     """Bring the database's tables up to this version. Safe to repeat, and while the previous version serves."""
     config = _config()
-    from server import app  # noqa: PLC0415 - a client has no use for the server's modules
+    import server.app  # noqa: PLC0415 - a client has no use for the server's modules
 
-    app.migrate(config)
+    server.app.migrate(config)
     note("the database is up to date")
 
 
 def bootstrap(environment: options.Environment) -> None:
     """Create an environment and its first admin key directly in the database. Prints the key, this once."""
     config = _config()
-    from server import app  # noqa: PLC0415 - a client has no use for the server's modules
+    import server.app  # noqa: PLC0415 - a client has no use for the server's modules
 
-    key = app.bootstrap(config, environment)
+    key = server.app.bootstrap(config, environment)
     sys.stdout.write(key + "\n")
     sys.stdout.flush()
     note(f"the first admin key of {environment}. Keep it now: it cannot be shown again.")

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -24,7 +25,9 @@ class Result:
 class Runner:
     """Runs the command in this process, with settings, standard input and working directory of its own."""
 
-    def __init__(self, monkeypatch, capsys, env):
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], env: dict[str, str]
+    ) -> None:
         self.monkeypatch, self.capsys, self.env = monkeypatch, capsys, env
 
     def __call__(self, *args: str, stdin: str = "", env: dict[str, str] | None = None) -> Result:
@@ -39,6 +42,7 @@ class Runner:
             with pytest.raises(SystemExit) as exit_:
                 main(args)
         captured = self.capsys.readouterr()
+        assert isinstance(exit_.value.code, int)
         return Result(exit_.value.code, captured.out, captured.err)
 
 
@@ -58,21 +62,23 @@ def server(fake: Fake) -> Iterator[tuple[str, str]]:
 
 
 @pytest.fixture
-def run(monkeypatch, capsys, tmp_path, server) -> Runner:
+def run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, server: tuple[str, str]
+) -> Runner:
     monkeypatch.chdir(tmp_path)
     address, key = server
     return Runner(monkeypatch, capsys, {"CONNECTIONS_ADDRESS": address, "CONNECTIONS_API_KEY": key})
 
 
 @pytest.fixture
-def run_alone(monkeypatch, capsys, tmp_path) -> Runner:
+def run_alone(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Runner:
     """The command without a server."""
     monkeypatch.chdir(tmp_path)
     return Runner(monkeypatch, capsys, {})
 
 
 @pytest.fixture
-def github(run) -> None:
+def github(run: Runner) -> None:
     """An integration and one connection under it, whose secrets all have CANARY in them."""
     assert run("integrations", "create", "github", "--provider", "github", "--client-secret", "CANARYsecret").code == 0
     done = run(

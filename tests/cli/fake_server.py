@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
+from collections.abc import Callable, Sequence
 from concurrent import futures
 from typing import Any
 from uuid import uuid4
@@ -61,7 +62,16 @@ MODES = {
 class RefusedError(Exception):
     """An error to answer with."""
 
-    def __init__(self, code, reason, message, *, metadata=None, violations=(), retry_after=None):
+    def __init__(
+        self,
+        code: grpc.StatusCode,
+        reason: str,
+        message: str,
+        *,
+        metadata: dict[str, str] | None = None,
+        violations: Sequence[tuple[str, str]] = (),
+        retry_after: float | None = None,
+    ) -> None:
         super().__init__(message)
         self.code, self.reason, self.message = code, reason, message
         self.metadata, self.violations, self.retry_after = metadata or {}, violations, retry_after
@@ -362,10 +372,14 @@ PROVIDERS = [
 def start(fake: Fake) -> tuple[grpc.Server, str]:
     """Serve on a free port of the loopback; return the server and its address."""
     server = grpc.server(futures.ThreadPoolExecutor(max_workers=32), options=(("grpc.so_reuseport", 0),))
-    connection_rpc.add_ConnectionServiceServicer_to_server(fake, server)
-    integration_rpc.add_IntegrationServiceServicer_to_server(fake, server)
-    provider_rpc.add_ProviderServiceServicer_to_server(fake, server)
-    admin_rpc.add_AdminServiceServicer_to_server(fake, server)
+    adders: list[Callable[[Any, grpc.Server], None]] = [
+        connection_rpc.add_ConnectionServiceServicer_to_server,
+        integration_rpc.add_IntegrationServiceServicer_to_server,
+        provider_rpc.add_ProviderServiceServicer_to_server,
+        admin_rpc.add_AdminServiceServicer_to_server,
+    ]
+    for add in adders:
+        add(fake, server)
     checks = health.HealthServicer()
     checks.set("", health_pb2.HealthCheckResponse.SERVING)
     checks.set("resting", health_pb2.HealthCheckResponse.NOT_SERVING)

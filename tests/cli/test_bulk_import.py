@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -15,12 +16,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.cli.requests import parse_request
-from tests.cli.fake_server import RefusedError
+from tests.cli.conftest import Runner
+from tests.cli.fake_server import Fake, RefusedError
 
 ROOT = Path(__file__).parents[2]
 
 
-def line(connection_id: str, **more) -> str:
+def line(connection_id: str, **more: object) -> str:
     return json.dumps(
         {
             "provider_config_key": "github",
@@ -32,12 +34,12 @@ def line(connection_id: str, **more) -> str:
 
 
 @pytest.fixture
-def source(tmp_path, run) -> Path:
+def source(tmp_path: Path, run: Runner) -> Path:
     run("integrations", "create", "github", "--provider", "github")
     return tmp_path / "connections.jsonl"
 
 
-def test_every_line_is_imported(run, fake, source):
+def test_every_line_is_imported(run: Runner, fake: Fake, source: Path) -> None:
     source.write_text("\n".join(line(f"c{index}") for index in range(300)) + "\n\n")
     done = run("import", "--jsonl", str(source), "--concurrency", "16")
     assert done.code == 0
@@ -46,7 +48,7 @@ def test_every_line_is_imported(run, fake, source):
     assert done.out == ""
 
 
-def test_importing_again_updates_in_place(run, fake, source):
+def test_importing_again_updates_in_place(run: Runner, fake: Fake, source: Path) -> None:
     source.write_text("\n".join(line(f"c{index}") for index in range(20)))
     run("import", "--jsonl", str(source))
     again = run("import", "--jsonl", str(source))
@@ -55,7 +57,7 @@ def test_importing_again_updates_in_place(run, fake, source):
     assert len(fake.connections) == 20
 
 
-def test_bad_lines_are_named_and_the_others_imported(run, fake, source, tmp_path):
+def test_bad_lines_are_named_and_the_others_imported(run: Runner, fake: Fake, source: Path, tmp_path: Path) -> None:
     secret = "CANARYsecret"
     bad = [
         "{" + secret,
@@ -88,7 +90,7 @@ def test_bad_lines_are_named_and_the_others_imported(run, fake, source, tmp_path
     assert "CANARY" not in report + done.err + done.out
 
 
-def test_violations_are_in_the_report(run, fake, source, tmp_path):
+def test_violations_are_in_the_report(run: Runner, fake: Fake, source: Path, tmp_path: Path) -> None:
     source.write_text(line("a"))
     violations = [("tags", "too many"), ("metadata", "too deep")]
     fake.fail(
@@ -100,7 +102,7 @@ def test_violations_are_in_the_report(run, fake, source, tmp_path):
     assert entry["violations"] == [{"field": name, "description": text} for name, text in violations]
 
 
-def test_passing_troubles_are_retried(run, fake, source):
+def test_passing_troubles_are_retried(run: Runner, fake: Fake, source: Path) -> None:
     source.write_text("\n".join(line(f"c{index}") for index in range(10)))
     fake.fail(
         "CreateConnection",
@@ -114,7 +116,7 @@ def test_passing_troubles_are_retried(run, fake, source):
     assert len(fake.requests["CreateConnection"]) == 13
 
 
-def test_a_key_that_is_refused_stops_the_import(run, fake, source):
+def test_a_key_that_is_refused_stops_the_import(run: Runner, fake: Fake, source: Path) -> None:
     source.write_text("\n".join(line(f"c{index}") for index in range(500)))
     done = run("import", "--jsonl", str(source), "--concurrency", "2", env={"CONNECTIONS_API_KEY": "CANARYwrong"})
     assert done.code == 4
@@ -123,21 +125,23 @@ def test_a_key_that_is_refused_stops_the_import(run, fake, source):
     assert not fake.connections
 
 
-def test_no_server_stops_the_import(run, source):
+def test_no_server_stops_the_import(run: Runner, source: Path) -> None:
     source.write_text(line("a"))
     done = run("import", "--jsonl", str(source), env={"CONNECTIONS_ADDRESS": "127.0.0.1:1"})
     assert done.code == 5
     assert "no server at 127.0.0.1:1" in done.err
 
 
-def test_a_file_that_is_not_there(run):
+def test_a_file_that_is_not_there(run: Runner) -> None:
     done = run("import", "--jsonl", "none.jsonl")
     assert done.code == 1
     assert "none.jsonl cannot be opened" in done.err
 
 
 @pytest.mark.parametrize("from_stdin", [False, True])
-def test_an_interruption_lets_calls_end_and_says_how_to_go_on(fake, source, server, from_stdin):
+def test_an_interruption_lets_calls_end_and_says_how_to_go_on(
+    fake: Fake, source: Path, server: tuple[str, str], from_stdin: bool
+) -> None:
     source.write_text("\n".join(line(f"c{index}") for index in range(100)) + "\n")
     fake.gate = threading.Event()
     slots = ("--concurrency", "4")
@@ -207,7 +211,7 @@ JSON = st.recursive(
 
 
 @given(JSON)
-def test_no_shape_makes_an_error_repeat_a_value(value):
+def test_no_shape_makes_an_error_repeat_a_value(value: Any) -> None:
     try:
         parse_request(json.dumps(value))
     except ValueError as error:

@@ -12,13 +12,15 @@ from connections.v1 import connection_pb2, connection_service_pb2
 
 from server.cli.main import version
 from server.domain.secret import MASK
+from tests.cli.conftest import Runner
+from tests.cli.fake_server import Fake
 
 SECRETS = "CANARY"
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.usefixtures("github")
-def test_get_shows_a_connection_and_no_secret(run):
+def test_get_shows_a_connection_and_no_secret(run: Runner) -> None:
     shown = run("get", "github", "customer-42")
     assert shown.code == 0
     assert "customer-42" in shown.out
@@ -29,7 +31,7 @@ def test_get_shows_a_connection_and_no_secret(run):
 
 
 @pytest.mark.usefixtures("github")
-def test_get_json_has_the_contracts_names_and_masks_secrets(run, fake):
+def test_get_json_has_the_contracts_names_and_masks_secrets(run: Runner, fake: Fake) -> None:
     stored = fake.connections["github", "customer-42"]
     stored.credentials.raw.update({"access_token": "CANARYraw"})
     shown = run("get", "github", "customer-42", "--json", "--refresh-token")
@@ -44,20 +46,20 @@ def test_get_json_has_the_contracts_names_and_masks_secrets(run, fake):
 
 
 @pytest.mark.usefixtures("github")
-def test_reveal_shows_secrets(run):
+def test_reveal_shows_secrets(run: Runner) -> None:
     assert "CANARYaccess" in run("get", "github", "customer-42", "--reveal").out
     revealed = json.loads(run("get", "github", "customer-42", "--reveal", "--json", "--refresh-token").out)
     assert revealed["credentials"]["oauth2"]["refresh_token"] == "CANARYrefresh"
 
 
 @pytest.mark.usefixtures("github")
-def test_token_prints_the_token_alone(run):
+def test_token_prints_the_token_alone(run: Runner) -> None:
     assert run("get", "github", "customer-42", "--token").out == "CANARYaccess\n"
     assert run("refresh", "github", "customer-42", "--token").out == "CANARYaccess\n"
 
 
 @pytest.mark.usefixtures("github")
-def test_token_of_a_login_is_refused_with_a_next_step(run):
+def test_token_of_a_login_is_refused_with_a_next_step(run: Runner) -> None:
     run("import", "github", "login", "--username", "jo", "--password", "CANARYpassword")
     refused = run("get", "github", "login", "--token")
     assert refused.code == 1
@@ -67,7 +69,7 @@ def test_token_of_a_login_is_refused_with_a_next_step(run):
 
 
 @pytest.mark.usefixtures("github")
-def test_get_passes_its_options_on(run, fake):
+def test_get_passes_its_options_on(run: Runner, fake: Fake) -> None:
     run("get", "github", "customer-42", "--min-ttl", "5m", "--view", "full", "--refresh-token")
     (request,) = fake.requests["GetConnection"]
     assert request.min_ttl.seconds == 300
@@ -76,7 +78,7 @@ def test_get_passes_its_options_on(run, fake):
 
 
 @pytest.mark.usefixtures("github")
-def test_import_takes_each_kind_of_credentials(run, fake):
+def test_import_takes_each_kind_of_credentials(run: Runner, fake: Fake) -> None:
     Path("key").write_text("CANARYkey\n")
     assert run("import", "github", "key", "--api-key", "@key").code == 0
     assert run("import", "github", "cc", "--client-id", "id", "--client-secret", "-", stdin="CANARYcc\n").code == 0
@@ -88,7 +90,7 @@ def test_import_takes_each_kind_of_credentials(run, fake):
     assert stored["customer-42"].oauth2.HasField("expire_time")
 
 
-def test_import_of_two_kinds_at_once_is_wrong_usage(run, fake):
+def test_import_of_two_kinds_at_once_is_wrong_usage(run: Runner, fake: Fake) -> None:
     refused = run("import", "github", "x", "--access-token", "CANARYa", "--api-key", "CANARYb")
     assert refused.code == 2
     assert SECRETS not in refused.err
@@ -96,7 +98,7 @@ def test_import_of_two_kinds_at_once_is_wrong_usage(run, fake):
 
 
 @pytest.mark.usefixtures("github")
-def test_import_reads_one_connection_as_json(run, fake):
+def test_import_reads_one_connection_as_json(run: Runner, fake: Fake) -> None:
     document = {
         "provider_config_key": "github",
         "connection_id": "from-json",
@@ -111,7 +113,7 @@ def test_import_reads_one_connection_as_json(run, fake):
 
 
 @pytest.mark.usefixtures("github")
-def test_what_is_left_out_of_an_import_is_not_sent(run, fake):
+def test_what_is_left_out_of_an_import_is_not_sent(run: Runner, fake: Fake) -> None:
     run("import", "github", "customer-42", "--tag", "a=b")
     request = fake.requests["CreateConnection"][-1]
     assert not request.HasField("credentials")
@@ -120,7 +122,7 @@ def test_what_is_left_out_of_an_import_is_not_sent(run, fake):
 
 
 @pytest.mark.usefixtures("github")
-def test_list_for_people_ends_with_the_count(run):
+def test_list_for_people_ends_with_the_count(run: Runner) -> None:
     for index in range(3):
         run("import", "github", f"c{index}", "--access-token", "CANARYx", "--tag", f"n={index}")
     shown = run("list")
@@ -132,7 +134,7 @@ def test_list_for_people_ends_with_the_count(run):
 
 
 @pytest.mark.usefixtures("github")
-def test_list_json_is_a_line_for_each(run):
+def test_list_json_is_a_line_for_each(run: Runner) -> None:
     run("import", "github", "other", "--access-token", "CANARYx")
     shown = run("list", "--json", "--page-size", "1")
     assert [json.loads(line)["connection_id"] for line in shown.out.splitlines()] == ["other", "customer-42"]
@@ -140,7 +142,7 @@ def test_list_json_is_a_line_for_each(run):
 
 
 @pytest.mark.usefixtures("github")
-def test_list_filters(run, fake):
+def test_list_filters(run: Runner, fake: Fake) -> None:
     found = run(
         "list", "--integration", "github", "--integration", "gitlab", "--tag", "organization=acme", "--search", "cust",
         "--status", "active", "--status", "refresh_failing", "--limit", "7", "--connection-id", "x", "--json",
@@ -159,7 +161,7 @@ def test_list_filters(run, fake):
 
 
 @pytest.mark.usefixtures("github")
-def test_a_list_that_is_cut_off_goes_on_where_it_was(run, fake):
+def test_a_list_that_is_cut_off_goes_on_where_it_was(run: Runner, fake: Fake) -> None:
     for index in range(9):
         run("import", "github", f"c{index}", "--access-token", "CANARYx")
     fake.cut_after = 2
@@ -171,7 +173,7 @@ def test_a_list_that_is_cut_off_goes_on_where_it_was(run, fake):
 
 
 @pytest.mark.usefixtures("github")
-def test_what_others_wrote_cannot_drive_the_terminal(run):
+def test_what_others_wrote_cannot_drive_the_terminal(run: Runner) -> None:
     run("import", "github", "evil", "--access-token", "CANARYx", "--display-name", "a\x1b[31m\u202eb\nc")
     shown = run("list").out + run("get", "github", "evil").out
     assert "\x1b" not in shown
@@ -180,7 +182,7 @@ def test_what_others_wrote_cannot_drive_the_terminal(run):
 
 
 @pytest.mark.usefixtures("github")
-def test_metadata_is_read_replaced_and_merged(run, fake):
+def test_metadata_is_read_replaced_and_merged(run: Runner, fake: Fake) -> None:
     assert json.loads(run("metadata", "get", "github", "customer-42").out) == {"plan": "pro", "seats": 3}
     merged = run("metadata", "merge", "github", "customer-42", "-", stdin='{"plan": null, "deep": {"a": [1]}}')
     assert json.loads(merged.out) == {"seats": 3, "deep": {"a": [1]}}
@@ -194,7 +196,7 @@ def test_metadata_is_read_replaced_and_merged(run, fake):
     "text", ["{", "[1]", '"CANARY"', "NaN", '{"a": NaN}', '{"a": 9007199254740993}', '{"a": 1e999}', "@none", ""]
 )
 @pytest.mark.usefixtures("github")
-def test_metadata_that_would_be_harmed_is_wrong_usage(run, fake, text):
+def test_metadata_that_would_be_harmed_is_wrong_usage(run: Runner, fake: Fake, text: str) -> None:
     refused = run("metadata", "set", "github", "customer-42", text)
     assert refused.code == 2
     assert SECRETS not in refused.err
@@ -202,7 +204,7 @@ def test_metadata_that_would_be_harmed_is_wrong_usage(run, fake, text):
 
 
 @pytest.mark.usefixtures("github")
-def test_tags_are_read_and_replaced(run, fake):
+def test_tags_are_read_and_replaced(run: Runner, fake: Fake) -> None:
     assert run("tags", "get", "github", "customer-42").out.split() == ["TAG", "VALUE", "organization", "acme"]
     assert run("tags", "set", "github", "customer-42", "a=1", "b=x=y").code == 0
     assert fake.connections["github", "customer-42"].tags == {"a": "1", "b": "x=y"}
@@ -214,14 +216,14 @@ def test_tags_are_read_and_replaced(run, fake):
 
 
 @pytest.mark.usefixtures("github")
-def test_delete_says_what_became_of_the_tokens(run, fake):
+def test_delete_says_what_became_of_the_tokens(run: Runner, fake: Fake) -> None:
     deleted = run("delete", "github", "customer-42", "--revoke", "--yes")
     assert deleted.code == 0
     assert "revoked" in deleted.err
     assert not fake.connections
 
 
-def test_integrations_from_create_to_delete(run, fake):
+def test_integrations_from_create_to_delete(run: Runner, fake: Fake) -> None:
     created = run(
         "integrations", "create", "gh", "--provider", "github", "--client-id", "id", "--client-secret-stdin",
         "--scope", "repo", "--scope", "user", "--connection-config", "subdomain=acme", "--json", stdin="CANARYsecret\n",
@@ -241,14 +243,14 @@ def test_integrations_from_create_to_delete(run, fake):
     assert not fake.integrations
 
 
-def test_providers(run):
+def test_providers(run: Runner) -> None:
     assert "Zendesk" in run("providers", "list").out
     assert "GitHub" not in run("providers", "list", "--search", "zen").out
     assert "subdomain" in run("providers", "show", "zendesk").out
     assert json.loads(run("providers", "show", "github", "--json").out)["auth_mode"] == "AUTH_MODE_OAUTH2"
 
 
-def test_environments_and_keys(run, fake):
+def test_environments_and_keys(run: Runner, fake: Fake) -> None:
     assert run("environments", "create", "prod").code == 0
     assert "prod" in run("environments", "list").out
     created = run("keys", "create", "--environment", "prod", "--display-name", "billing", "--expires-in", "90d")
@@ -262,7 +264,7 @@ def test_environments_and_keys(run, fake):
     assert not fake.keys
 
 
-def test_the_keyring_is_new_each_time_and_alone_on_stdout(run_alone):
+def test_the_keyring_is_new_each_time_and_alone_on_stdout(run_alone: Runner) -> None:
     first, second = run_alone("keyring", "new"), run_alone("keyring", "new")
     keyring = json.loads(first.out)
     assert keyring["primary"] == "k1"
@@ -271,21 +273,21 @@ def test_the_keyring_is_new_each_time_and_alone_on_stdout(run_alone):
     assert "CONNECTIONS_KEYRING_FILE" in first.err
 
 
-def test_check_config_shows_values_and_no_secret(run_alone):
+def test_check_config_shows_values_and_no_secret(run_alone: Runner) -> None:
     shown = run_alone("check-config", env={"CONNECTIONS_KEYRING": "CANARY", "CONNECTIONS_WORKERS": "3"})
     assert shown.code == 0
     assert SECRETS not in shown.out + shown.err
     assert MASK in shown.out
 
 
-def test_check_config_names_every_problem(run_alone):
+def test_check_config_names_every_problem(run_alone: Runner) -> None:
     shown = run_alone("check-config", env={"CONNECTIONS_WORKER": "3", "CONNECTIONS_LOG_LEVEL": "loud"})
     assert shown.code == 2
     assert "did you mean CONNECTIONS_WORKERS?" in shown.err
     assert "CONNECTIONS_LOG_LEVEL='loud'" in shown.err
 
 
-def test_check_config_and_serve_refuse_what_could_not_start(run_alone):
+def test_check_config_and_serve_refuse_what_could_not_start(run_alone: Runner) -> None:
     env = {"CONNECTIONS_DATABASE_URL": "postgresql://u:CANARY@h/d"}
     for command in ("check-config", "serve"):
         refused = run_alone(command, env=env)
@@ -294,14 +296,14 @@ def test_check_config_and_serve_refuse_what_could_not_start(run_alone):
         assert SECRETS not in refused.out + refused.err
 
 
-def test_healthcheck_needs_no_key(run, server):
+def test_healthcheck_needs_no_key(run: Runner, server: tuple[str, str]) -> None:
     env = {"CONNECTIONS_API_KEY": ""}
     assert run("healthcheck", env=env).code == 0
     assert run("healthcheck", "--service", "resting", env=env).code == 1
     assert run("healthcheck", "--address", server[0], env={"CONNECTIONS_ADDRESS": "127.0.0.1:1"}).code == 0
 
 
-def test_the_key_is_found_in_the_data_directory(run, tmp_path, server):
+def test_the_key_is_found_in_the_data_directory(run: Runner, tmp_path: Path, server: tuple[str, str]) -> None:
     folder = tmp_path / "data"
     folder.mkdir()
     (folder / "dev.key").write_text(server[1] + "\n")
@@ -309,12 +311,12 @@ def test_the_key_is_found_in_the_data_directory(run, tmp_path, server):
     assert run("environments", "list", env=env).code == 0
 
 
-def test_settings_of_the_server_do_not_stop_a_client(run):
+def test_settings_of_the_server_do_not_stop_a_client(run: Runner) -> None:
     assert run("environments", "list", env={"CONNECTIONS_KEYRING_FILE": "/none", "CONNECTIONS_WORKERS": "x"}).code == 0
     assert run("environments", "list", env={"CONNECTIONS_ADRESS": "x"}).code == 2
 
 
-def test_completion_offers_names_and_stays_silent_without_a_server(run, run_alone):
+def test_completion_offers_names_and_stays_silent_without_a_server(run: Runner, run_alone: Runner) -> None:
     words = {"_CONNECTIONS_COMPLETE": "complete_bash", "COMP_WORDS": "connections providers show z", "COMP_CWORD": "3"}
     assert run(env=words).out.split() == ["zendesk"]
     away = run_alone(env=words | {"CONNECTIONS_ADDRESS": "127.0.0.1:1", "CONNECTIONS_API_KEY": "k"})
@@ -333,20 +335,20 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids="-".join)
-def test_every_command_has_help_with_an_example(run_alone, command):
+def test_every_command_has_help_with_an_example(run_alone: Runner, command: tuple[str, ...]) -> None:
     shown = run_alone(*command, "--help")
     assert shown.code == 0
     assert "Example" in shown.out
     assert f"connections {' '.join(command)}" in shown.out
 
 
-def test_the_help_names_exit_codes_and_the_version_is_told(run_alone):
+def test_the_help_names_exit_codes_and_the_version_is_told(run_alone: Runner) -> None:
     assert "Exit codes: 0 done" in run_alone("--help").out
     assert run_alone("--version").out == f"connections {version()}\n"
 
 
 @pytest.mark.usefixtures("github")
-def test_a_reader_that_leaves_early_is_no_error_on_stderr(run, server):
+def test_a_reader_that_leaves_early_is_no_error_on_stderr(run: Runner, server: tuple[str, str]) -> None:
     for index in range(50):
         run("import", "github", f"c{index}", "--access-token", "CANARYx")
     shell = f"{sys.executable} -m server.cli.main list --json | head -n 1"
