@@ -131,9 +131,7 @@ class Connections:
             return
         violations = rules.Violations()
         config = {**(new.connection_config or {}), **integration.connection_config}
-        found = self._providers.check_connection(
-            integration.provider, credentials=new.credentials, connection_config=config
-        )
+        found = self._providers.check_connection(integration.provider, new.credentials, config)
         if new.connection_config is None:
             # An existing connection keeps its config, which this request does not show.
             found = [violation for violation in found if not violation.field.startswith("connection_config")]
@@ -145,7 +143,9 @@ class Connections:
         assert credentials is not None
         expires_at = expires_at_of(credentials)
         if expires_at is None:
-            expires_at = self._providers.known_expiry(credentials, now=now, provider=integration.provider)
+            token = getattr(credentials, "access_token", None)
+            if token:
+                expires_at = self._providers.assumed_expiry(integration.provider, token, now=now)
         missing = isinstance(credentials, OAuth2ClientCredentials) and not credentials.access_token
         if missing:
             # There is no token yet: the first read obtains one.
@@ -230,7 +230,7 @@ class Connections:
         violations.extend(
             Violation(f"connection.{violation.field}", violation.description)
             for violation in self._providers.check_connection(
-                integration.provider, credentials=None, connection_config={**config, **integration.connection_config}
+                integration.provider, None, {**config, **integration.connection_config}
             )
             if violation.field.startswith("connection_config")
         )

@@ -113,10 +113,10 @@ class Integrations:
             )
             for violation in self._providers.check_integration(
                 integration.provider,
-                client_id=integration.client_id,
-                client_secret=integration.client_secret,
-                scopes=integration.scopes,
-                connection_config=integration.connection_config,
+                integration.client_id,
+                integration.client_secret,
+                integration.scopes,
+                integration.connection_config,
             )
         )
         violations.raise_if_any()

@@ -16,7 +16,6 @@ from server.domain.errors import Reason
 from server.domain.secret import Secret
 
 
-
 class AuthMode(enum.Enum):
     """How a provider authorizes API calls. The names are those of template files."""
 

@@ -220,14 +220,13 @@ class Providers(Protocol):
         """Return whether an exchange could bring new credentials in place of these."""
         ...
 
-    def known_expiry(self, credentials: Credentials, *, now: float, provider: str) -> float | None:
-        """Return when credentials that name no expiry expire: from the token itself or the template, None if unknown."""
+    def assumed_expiry(self, provider: str, access_token: Secret, *, now: float) -> float | None:
+        """Return when a token expires whose expiry was not named: by the token itself or the template, None if unknown."""
         ...
 
     def check_integration(
         self,
         provider: str,
-        *,
         client_id: str,
         client_secret: Secret | None,
         scopes: Sequence[str],
@@ -237,9 +236,7 @@ class Providers(Protocol):
         ...
 
     def check_connection(
-        self, provider: str, *, credentials: Credentials | None, connection_config: Mapping[str, Any]
+        self, provider: str, credentials: Credentials | None, connection_config: Mapping[str, Any]
     ) -> list[Violation]:
         """Return what the template says cannot work in a connection. `connection_config` includes the integration's."""
         ...
-
-

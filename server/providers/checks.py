@@ -42,12 +42,17 @@ def check_integration(
 
 
 def check_connection(
-    template: Template, credentials: Credentials, connection_config: Mapping[str, Any]
+    template: Template, credentials: Credentials | None, connection_config: Mapping[str, Any]
 ) -> list[Violation]:
-    """Return what is wrong with a connection. `connection_config` is the integration's overlaid by its own."""
+    """Return what is wrong with a connection. `connection_config` is its own, overlaid by the integration's.
+
+    Without `credentials` only the config is checked.
+    """
     found: list[Violation] = []
     mode = MODES[template.auth_mode]
-    if not isinstance(credentials, mode.credentials_type):
+    if credentials is None:
+        pass
+    elif not isinstance(credentials, mode.credentials_type):
         found.append(
             Violation(
                 "credentials",

@@ -55,6 +55,10 @@ class ProviderExchange:
             idle_refresh_after=template.idle_refresh_after,
         )
 
+    def all(self) -> tuple[ProviderInfo, ...]:
+        """Return all templates' public facts, by name."""
+        return tuple(info_of(template) for template in self._catalogue.all())
+
     def is_refreshable(self, auth_mode: AuthMode, credentials: Credentials) -> bool:
         """Return whether an exchange could bring new credentials in place of these."""
         return MODES[auth_mode].is_refreshable(credentials)
@@ -79,11 +83,11 @@ class ProviderExchange:
         return checks.check_integration(template, client_id, client_secret, scopes, connection_config)
 
     def check_connection(
-        self, provider: str, credentials: Credentials, connection_config: Mapping[str, Any]
+        self, provider: str, credentials: Credentials | None, connection_config: Mapping[str, Any]
     ) -> list[Violation]:
         """Return what the template finds wrong with a connection (`credentials`, `connection_config.subdomain`, ...).
 
-        `connection_config` is the integration's, overlaid by the connection's own.
+        `connection_config` is the connection's, overlaid by the integration's; `credentials` None: only it is checked.
         """
         template = self._catalogue.get(provider)
         if template is None:

@@ -68,4 +68,6 @@ class Breakers:
     def open_hosts(self) -> list[str]:
         """Return the hosts to which no exchange may start now."""
         now = self._clock.now()
-        return [host for host, state in self._hosts.items() if state.failures >= FAILURES_TO_OPEN and now < state.open_until]
+        return [
+            host for host, state in self._hosts.items() if state.failures >= FAILURES_TO_OPEN and now < state.open_until
+        ]

@@ -20,9 +20,7 @@ _SHARE: Final = 0.7
 class Deletion:
     """The use case. The connection is deleted whatever the provider answers."""
 
-    def __init__(
-        self, store: ConnectionStore, refreshes: RefreshStore, exchange: TokenExchange, clock: Clock
-    ) -> None:
+    def __init__(self, store: ConnectionStore, refreshes: RefreshStore, exchange: TokenExchange, clock: Clock) -> None:
         self._store = store
         self._refreshes = refreshes
         self._exchange = exchange
@@ -68,5 +66,3 @@ class Deletion:
 
 class _Unchanged(Exception):
     """Ends an edit that was only a look."""
-
-

@@ -242,7 +242,9 @@ class Exchanger:
                         await self._spool.keep(lease, answer, now=now)
                         spooled = True
                         metrics.SPOOLED.inc()
-                        log.get().error("answer_spooled", **_names(lease), next_step="it is stored when Postgres is back")
+                        log.get().error(
+                            "answer_spooled", **_names(lease), next_step="it is stored when Postgres is back"
+                        )
                     except OSError as error:
                         metrics.ANSWERS_AT_RISK.inc()
                         log.get().critical(

@@ -190,5 +190,3 @@ def why_unusable(
         metadata={"providerConfigKey": key.provider_config_key, "connectionId": key.connection_id}
         | ({} if expires_at is None else {"expireTimeUnix": str(int(expires_at))}),
     )
-
-

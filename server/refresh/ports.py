@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from uuid import UUID
@@ -205,6 +205,15 @@ class Applied:
     lifetime: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A connection that was claimed for a refresh, and since when it is due."""
+
+    key: ConnectionKey
+    provider: str
+    due_at: float
+
+
 class RefreshStore(Protocol):
     """Keeps leases, attempts and what came of them. Every method raises `StorageUnavailable` if Postgres is away."""
 
@@ -244,8 +253,11 @@ class RefreshStore(Protocol):
         """Record that the provider refuses the integration's client."""
         ...
 
-    async def claim_due(self, *, now: float, limit: int, hold: float) -> list[ConnectionKey]:
-        """Return connections whose `next_refresh_at` has come, soonest first; no one else gets them for `hold` seconds."""
+    async def claim_due(self, *, now: float, limit: int, hold: float, exclude: Sequence[str]) -> list[Due]:
+        """Return connections whose `next_refresh_at` has come, soonest first; no one else gets them for `hold` seconds.
+
+        Those of the providers in `exclude` are left for later.
+        """
         ...
 
 

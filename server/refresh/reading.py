@@ -13,7 +13,14 @@ from typing import Final
 
 from server.domain.clock import Clock
 from server.domain.deadline import Deadline
-from server.domain.errors import DeadlineTooShort, NotFound, NotRefreshable, ProviderUnavailable, RefreshContinues, ServiceError
+from server.domain.errors import (
+    DeadlineTooShort,
+    NotFound,
+    NotRefreshable,
+    ProviderUnavailable,
+    RefreshContinues,
+    ServiceError,
+)
 from server.domain.model import ConnectionKey, Status
 from server.domain.ports import ConnectionStore, Rendered, StoredConnection
 from server.refresh.exchange import Ended, Exchanger, Result
@@ -84,9 +91,7 @@ class Reader:
             return await self._with_refresh_token(key)
         return await self._store.render(stored)
 
-    async def force(
-        self, key: ConnectionKey, *, deadline: Deadline, include_refresh_token: bool = False
-    ) -> Forced:
+    async def force(self, key: ConnectionKey, *, deadline: Deadline, include_refresh_token: bool = False) -> Forced:
         """Return credentials from an exchange that ended after this call began.
 
         Raises `DeadlineTooShort` before anything is spent, `RefreshContinues` at the deadline, `NotRefreshable`, and the
@@ -139,9 +144,7 @@ class Reader:
         key = stored.key
         now = self._clock.now()
         works = _lives(stored, now, min_ttl)
-        if stored.refresh_due_at is None or (
-            stored.status is not Status.ACTIVE and now < stored.refresh_due_at
-        ):
+        if stored.refresh_due_at is None or (stored.status is not Status.ACTIVE and now < stored.refresh_due_at):
             # Nothing can be refreshed, or the connection backs off.
             if works:
                 metrics.READS.labels("fresh").inc()

@@ -75,7 +75,9 @@ def _around(step: Step, inner: Endpoint) -> Endpoint:
 async def identity(inner: Endpoint, request: Any, call: Call) -> Any:
     """Take the caller's request id, or make one."""
     given = call.header("x-request-id")
-    call.request_id = given if given and len(given) <= 128 and given.isascii() and given.isprintable() else secrets.token_hex(8)
+    call.request_id = (
+        given if given and len(given) <= 128 and given.isascii() and given.isprintable() else secrets.token_hex(8)
+    )
     structlog.contextvars.bind_contextvars(request_id=call.request_id)
     return await inner(request, call)
 
@@ -252,7 +254,9 @@ class Budget:
     async def __call__(self, inner: Endpoint, request: Any, call: Call) -> Any:
         """Run the call within its deadline. A stream's deadline is the caller's alone: its pages are bounded one by one."""
         if isinstance(request, MalformedRequest):
-            raise InvalidRequest([Violation("request", "is not a message of the contract; regenerate the client's stubs")])
+            raise InvalidRequest(
+                [Violation("request", "is not a message of the contract; regenerate the client's stubs")]
+            )
         remaining = call.time_remaining
         if not is_ours(call.method):
             return await inner(request, call)
@@ -267,4 +271,3 @@ class Budget:
                 return await inner(request, call)
         except TimeoutError:
             raise DeadlineExceeded("the deadline passed before the work was done") from None
-

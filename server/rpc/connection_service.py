@@ -136,9 +136,7 @@ class ConnectionService:
                 # Not OK, which would read as a complete list: the token just sent lets the caller go on elsewhere.
                 raise ShuttingDown("the server is shutting down; go on with the last page token", retry_after=0.1)
 
-    async def CreateConnection(
-        self, request: connection_service_pb2.CreateConnectionRequest, call: Call
-    ) -> bytes:
+    async def CreateConnection(self, request: connection_service_pb2.CreateConnectionRequest, call: Call) -> bytes:
         """Import or update a connection."""
         found = rules.Violations()
         connection_id = request.connection_id or new_connection_id()
@@ -158,9 +156,7 @@ class ConnectionService:
             if request.HasField("connection_config")
             else None
         )
-        metadata = (
-            validate.json_object(found, "metadata", request.metadata) if request.HasField("metadata") else None
-        )
+        metadata = validate.json_object(found, "metadata", request.metadata) if request.HasField("metadata") else None
         tags = validate.tags_of(found, "tags", request.tags.tags) if request.HasField("tags") else None
         display_name = request.display_name if request.HasField("display_name") else None
         found.check(rules.text, "display_name", display_name or "")
@@ -185,9 +181,7 @@ class ConnectionService:
         tail = connection_service_pb2.CreateConnectionResponse(created=created)
         return convert.framed(convert.CONNECTION_FIELD, rendered) + tail.SerializeToString()
 
-    async def UpdateConnection(
-        self, request: connection_service_pb2.UpdateConnectionRequest, call: Call
-    ) -> bytes:
+    async def UpdateConnection(self, request: connection_service_pb2.UpdateConnectionRequest, call: Call) -> bytes:
         """Change connection config and display name."""
         found = rules.Violations()
         key = validate.connection_key(found, call.caller.environment_id, request)

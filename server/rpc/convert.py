@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Final
 
 from connections.v1 import admin_service_pb2, integration_pb2, provider_pb2
@@ -110,8 +110,3 @@ def api_key(value: ApiKey) -> admin_service_pb2.ApiKey:
     if value.expire_time is not None:
         message.expire_time.CopyFrom(wire.to_timestamp(value.expire_time))
     return message
-
-
-def api_keys(values: Sequence[ApiKey]) -> list[admin_service_pb2.ApiKey]:
-    """Return what is known about API keys."""
-    return [api_key(value) for value in values]

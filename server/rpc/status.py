@@ -91,7 +91,9 @@ def to_status(error: ServiceError) -> status_pb2.Status:
     if error.resource is not None:
         details.append(
             _pack(
-                error_details_pb2.ResourceInfo(resource_type=error.resource[0], resource_name=error.resource[1][:_MAX_TEXT])
+                error_details_pb2.ResourceInfo(
+                    resource_type=error.resource[0], resource_name=error.resource[1][:_MAX_TEXT]
+                )
             )
         )
     if error.reason in _PRECONDITIONS:

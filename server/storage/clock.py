@@ -33,7 +33,9 @@ class DatabaseClock:
         """Set the clock. Raises `StorageUnavailable`."""
         async with transaction(self._engine) as connection:
             before = time.monotonic()
-            instant = (await connection.execute(sa.select(sa.func.extract("epoch", sa.func.clock_timestamp())))).scalar_one()
+            instant = (
+                await connection.execute(sa.select(sa.func.extract("epoch", sa.func.clock_timestamp())))
+            ).scalar_one()
             after = time.monotonic()
         self._offset = float(instant) - (before + after) / 2
 

@@ -263,16 +263,12 @@ class PostgresConnectionStore:
             raise NotFound.integration(key.provider_config_key) from error
         return Rendered(edit_part + columns["state_part"]) if result.rowcount else None
 
-    async def _overwrite(
-        self, connection: AsyncConnection, row: Any, put: ConnectionImport, now: float
-    ) -> Rendered:
+    async def _overwrite(self, connection: AsyncConnection, row: Any, put: ConnectionImport, now: float) -> Rendered:
         present = edit_of(row)
         edit = ConnectionEdit(
             metadata=present.metadata if put.metadata is None else put.metadata,
             tags=present.tags if put.tags is None else put.tags,
-            connection_config=(
-                present.connection_config if put.connection_config is None else put.connection_config
-            ),
+            connection_config=(present.connection_config if put.connection_config is None else put.connection_config),
             display_name=present.display_name if put.display_name is None else put.display_name,
             update_time=now,
             revision=present.revision + 1,
@@ -281,9 +277,7 @@ class PostgresConnectionStore:
         state_part = row.state_part
         if put.imported is not None:
             state = _imported_state(put, generation=row.generation + 1)
-            data_key = await self._keys.open(
-                put.key.environment_id, TABLE, row.uid.bytes, row.wrapped_data_key
-            )
+            data_key = await self._keys.open(put.key.environment_id, TABLE, row.uid.bytes, row.wrapped_data_key)
             columns = state_columns(state)
             state_part = columns["state_part"]
             values |= columns | sealed_columns(data_key, put.imported.credentials, put.imported.raw)
@@ -360,9 +354,9 @@ def _imported_state(put: ConnectionImport, *, generation: int) -> CredentialStat
 def _page_query(
     environment_id: UUID, where: ListFilter, after: ListPosition | None, size: int
 ) -> sa.Select[tuple[datetime.datetime, UUID, bytes]]:
-    query = sa.select(
-        table.c.create_time, table.c.uid, table.c.edit_part.op("||")(table.c.state_part)
-    ).where(table.c.environment_id == environment_id)
+    query = sa.select(table.c.create_time, table.c.uid, table.c.edit_part.op("||")(table.c.state_part)).where(
+        table.c.environment_id == environment_id
+    )
     if after is not None:
         created = _EPOCH + after.create_time_us * _MICROSECOND
         query = query.where(sa.tuple_(table.c.create_time, table.c.uid) < sa.tuple_(created, after.uid))
@@ -384,4 +378,3 @@ def _page_query(
             )
         )
     return query.order_by(table.c.create_time.desc(), table.c.uid.desc()).limit(size)
-

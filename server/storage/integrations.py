@@ -84,7 +84,9 @@ class PostgresIntegrationStore:
             changed = change(await self.open(row))
             values = await self._columns(changed, row.wrapped_data_key)
             values |= {"client_refused_until": None, "client_refusals": 0}
-            await connection.execute(sa.update(integrations).where(_matches(environment_id, provider_config_key)).values(values))
+            await connection.execute(
+                sa.update(integrations).where(_matches(environment_id, provider_config_key)).values(values)
+            )
         await self._release(environment_id, provider_config_key, changed.update_time)
         return changed
 

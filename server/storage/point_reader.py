@@ -39,7 +39,9 @@ _REASONS: Final = {reason.name.encode(): reason for reason in Reason}
 _UUID_OID: Final = 2950
 _TEXT_OID: Final = 25
 # These connections run one kind of statement, whose plan must not depend on statistics that do not exist yet.
-_PLANNER: Final = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off"
+_PLANNER: Final = (
+    "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off"
+)
 
 _COLUMNS: Final = (
     table.c.uid,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
+from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID
 
@@ -20,6 +21,7 @@ from server.crypto.data_keys import DataKey, DataKeys
 from server.domain.model import AuthMode, ConnectionKey, CredentialState
 from server.refresh.ports import (
     Applied,
+    Due,
     ExchangeRequest,
     Lease,
     LeaseHeld,
@@ -251,12 +253,8 @@ class PostgresRefreshStore:
         """Give the lease back; what an earlier owner left unfinished stays recorded."""
         own = sa.and_(_attempt_of(lease), refresh_attempts.c.owner == lease.owner)
         async with transaction(self._engine) as connection:
-            await connection.execute(
-                sa.delete(refresh_attempts).where(own, refresh_attempts.c.spend_time.is_(None))
-            )
-            await connection.execute(
-                sa.update(refresh_attempts).where(own).values(lease_expire_time=to_datetime(now))
-            )
+            await connection.execute(sa.delete(refresh_attempts).where(own, refresh_attempts.c.spend_time.is_(None)))
+            await connection.execute(sa.update(refresh_attempts).where(own).values(lease_expire_time=to_datetime(now)))
 
     async def refuse_client(self, lease: Lease, *, until: float) -> None:
         """Record that the provider refuses the integration's client."""
@@ -264,16 +262,17 @@ class PostgresRefreshStore:
             await connection.execute(
                 sa.update(integrations)
                 .where(_integration_of(lease))
-                .values(
-                    client_refused_until=to_datetime(until), client_refusals=integrations.c.client_refusals + 1
-                )
+                .values(client_refused_until=to_datetime(until), client_refusals=integrations.c.client_refusals + 1)
             )
 
-    async def claim_due(self, *, now: float, limit: int, hold: float) -> list[ConnectionKey]:
+    async def claim_due(self, *, now: float, limit: int, hold: float, exclude: Sequence[str]) -> list[Due]:
         """Return connections that are due, soonest first; moving their time on is what keeps others from them."""
+        wanted = connections.c.next_refresh_time <= to_datetime(now)
+        if exclude:
+            wanted &= connections.c.provider.not_in(exclude)
         due = (
-            sa.select(connections.c.environment_id, connections.c.uid)
-            .where(connections.c.next_refresh_time <= to_datetime(now))
+            sa.select(connections.c.environment_id, connections.c.uid, connections.c.next_refresh_time)
+            .where(wanted)
             .order_by(connections.c.next_refresh_time)
             .limit(limit)
             .with_for_update(skip_locked=True)
@@ -284,11 +283,17 @@ class PostgresRefreshStore:
             .where(connections.c.environment_id == due.c.environment_id, connections.c.uid == due.c.uid)
             .values(next_refresh_time=to_datetime(now + hold))
             .returning(
-                connections.c.environment_id, connections.c.provider_config_key, connections.c.connection_id
+                connections.c.environment_id,
+                connections.c.provider_config_key,
+                connections.c.connection_id,
+                connections.c.provider,
+                due.c.next_refresh_time,
             )
         )
         async with transaction(self._engine) as connection:
-            return [ConnectionKey(*row) for row in await connection.execute(statement)]
+            rows = (await connection.execute(statement)).all()
+        claimed = [Due(ConnectionKey(*row[:3]), row[3], row[4].timestamp()) for row in rows]
+        return sorted(claimed, key=lambda one: one.due_at)
 
     async def _compare_and_swap(self, connection: AsyncConnection, lease: Lease, values: dict[str, Any]) -> bool:
         statement = (
@@ -302,9 +307,7 @@ class PostgresRefreshStore:
         )
         return (await connection.execute(statement)).rowcount == 1
 
-    async def _merged_config(
-        self, connection: AsyncConnection, lease: Lease, found: Any
-    ) -> dict[str, Any]:
+    async def _merged_config(self, connection: AsyncConnection, lease: Lease, found: Any) -> dict[str, Any]:
         """Return the edit columns with values that the token response brought, read under the row's lock."""
         query = (
             sa.select(connections)
@@ -334,9 +337,7 @@ class _IntegrationColumns:
 
 
 def _attempt_of(lease: Lease) -> sa.ColumnElement[bool]:
-    return sa.and_(
-        refresh_attempts.c.environment_id == lease.key.environment_id, refresh_attempts.c.uid == lease.uid
-    )
+    return sa.and_(refresh_attempts.c.environment_id == lease.key.environment_id, refresh_attempts.c.uid == lease.uid)
 
 
 def _integration_of(lease: Lease) -> sa.ColumnElement[bool]:
@@ -348,9 +349,7 @@ def _integration_of(lease: Lease) -> sa.ColumnElement[bool]:
 
 def _end_attempt(lease: Lease) -> sa.Delete:
     """Forget the attempt. One at newer credentials, by whoever took the lease over, is not touched."""
-    return sa.delete(refresh_attempts).where(
-        _attempt_of(lease), refresh_attempts.c.generation == lease.generation
-    )
+    return sa.delete(refresh_attempts).where(_attempt_of(lease), refresh_attempts.c.generation == lease.generation)
 
 
 def _take_lease(key: ConnectionKey, owner: UUID, now: float, ttl: float) -> Any:
@@ -389,8 +388,12 @@ def _take_lease(key: ConnectionKey, owner: UUID, now: float, ttl: float) -> Any:
 
 def _snapshot(key: ConnectionKey, uid: UUID) -> sa.Select[Any]:
     return (
-        sa.select(connections, *(column.label(f"i_{column.name}") for column in integrations.c),
-                  integrations.c.client_refused_until, integrations.c.client_refusals)
+        sa.select(
+            connections,
+            *(column.label(f"i_{column.name}") for column in integrations.c),
+            integrations.c.client_refused_until,
+            integrations.c.client_refusals,
+        )
         .join(
             integrations,
             sa.and_(

@@ -1,0 +1,149 @@
+"""The one interceptor: runs the chain around every method, ours and those of health and reflection."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from server.domain.errors import MethodNotFound, ServiceError
+from server.rpc.call import Call, Endpoint
+from server.rpc.chain import Step, compose, is_ours
+from server.rpc.status import code_of, to_status, trailing_metadata
+
+
+class ChainInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+    """Wraps each method's handler once, and keeps it."""
+
+    def __init__(self, steps: Sequence[Step]) -> None:
+        self._steps = steps
+        self._handlers: dict[str, Any] = {}
+        self.in_flight: set[Call] = set()
+
+    async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], details: Any) -> Any:
+        """Return the method's handler with the chain around it."""
+        method = details.method
+        handler = self._handlers.get(method)
+        if handler is None:
+            inner = await continuation(details)
+            if inner is None:
+                # Not kept: the caller chooses the name.
+                return grpc.unary_unary_rpc_method_handler(self._unary(_unknown_method, method))
+            handler = self._wrap(inner, method)
+            self._handlers[method] = handler
+        return handler
+
+    def _wrap(self, handler: Any, method: str) -> Any:
+        codec = {
+            "request_deserializer": handler.request_deserializer,
+            "response_serializer": handler.response_serializer,
+        }
+        if handler.unary_unary is not None:
+            return grpc.unary_unary_rpc_method_handler(
+                self._unary(_endpoint(handler.unary_unary, method), method), **codec
+            )
+        if handler.unary_stream is not None:
+            return grpc.unary_stream_rpc_method_handler(
+                self._stream(_stream_endpoint(handler.unary_stream, method), method), **codec
+            )
+        # Client streams exist in reflection alone; they run as they are.
+        return handler
+
+    def _unary(self, endpoint: Endpoint, method: str) -> Any:
+        chain = compose(self._steps, endpoint)
+        in_flight = self.in_flight
+
+        async def handle(request: Any, context: Any) -> Any:
+            call = _OwnedCall(
+                method, context.invocation_metadata() or (), context.peer(), context.time_remaining(), context=context
+            )
+            in_flight.add(call)
+            try:
+                return await chain(request, call)
+            except ServiceError as error:
+                await _abort(context, error)
+            finally:
+                in_flight.discard(call)
+
+        return handle
+
+    def _stream(self, endpoint: Endpoint, method: str) -> Any:
+        chain = compose(self._steps, endpoint)
+        in_flight = self.in_flight
+
+        async def handle(request: Any, context: Any) -> None:
+            async def send(message: bytes) -> None:
+                await context.write(message)
+                call.messages_sent += 1
+
+            call = _OwnedCall(
+                method,
+                context.invocation_metadata() or (),
+                context.peer(),
+                context.time_remaining(),
+                send=send,
+                context=context,
+            )
+            in_flight.add(call)
+            try:
+                await chain(request, call)
+            except ServiceError as error:
+                await _abort(context, error)
+            finally:
+                in_flight.discard(call)
+
+        return handle
+
+
+class _OwnedCall(Call):
+    """A call with grpc's own context beside it, for the methods that are not ours."""
+
+    __slots__ = ("context",)
+
+    def __init__(self, *args: Any, context: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.context = context
+
+    __hash__ = object.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
+def _endpoint(behaviour: Callable[[Any, Any], Awaitable[Any]], method: str) -> Endpoint:
+    if is_ours(method):
+        return behaviour
+
+    async def with_context(request: Any, call: Any) -> Any:
+        return await behaviour(request, call.context)
+
+    return with_context
+
+
+def _stream_endpoint(behaviour: Callable[[Any, Any], Any], method: str) -> Endpoint:
+    if is_ours(method):
+        return behaviour
+
+    async def with_context(request: Any, call: Any) -> None:
+        if inspect.isasyncgenfunction(behaviour):
+            async for message in behaviour(request, call.context):
+                await call.send(message)
+        else:
+            await behaviour(request, call.context)
+
+    return with_context
+
+
+async def _unknown_method(request: Any, call: Call) -> Any:
+    del request
+    raise MethodNotFound(
+        "this server has no such method; `grpcurl … list` shows those that exist", metadata={"method": call.method}
+    )
+
+
+async def _abort(context: Any, error: ServiceError) -> None:
+    status = to_status(error)
+    await context.abort(code_of(error), status.message, trailing_metadata(error, status))
