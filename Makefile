@@ -27,8 +27,10 @@ help: ## Explain the targets
 serve: $(RUNTIME) ## Start the service on 127.0.0.1:50051, with a Postgres of its own unless CONNECTIONS_DATABASE_URL is set
 	@$(BIN)/connections serve $(ARGS)
 
+# Two at a time: tests wait for processes and for Postgres half of their time, and more than two of them would leave
+# the real servers that they start too little of a small machine. ARGS=-n0 runs them one by one.
 test: lint type ## Run every check and every test, the same way as .ci/run
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 lint: $(DEV) ## Check style, the contract's style and compatibility, and that generated code is up to date
 	$(BIN)/ruff check

@@ -7,6 +7,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
+import hypothesis
 import pytest
 
 from tests.support import grpcurl as grpcurl_support
@@ -15,6 +16,10 @@ from tests.support.canaries import Canaries
 from tests.support.oauth import OAuthServer, running_oauth_server
 from tests.support.postgres import Postgres
 from tests.support.server_process import KEYRING_SECRET, ServerProcess, default_settings
+
+# Other tests run beside, with real servers: how long an example takes says nothing.
+hypothesis.settings.register_profile("connections", deadline=None)
+hypothesis.settings.load_profile("connections")
 
 _DIRECTORY = pytest.StashKey[Path]()
 
