@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import grpc
 import psycopg
 import pytest
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
 
 from tests.support.canaries import Canaries
+from tests.support.grpcurl import Grpcurl
 from tests.support.postgres import Postgres
 from tests.support.strict import NO_GO, STRICT_VARIABLE
 
@@ -121,3 +128,36 @@ def test_a_skip_fails_a_strict_run_unless_its_reason_is_allowed(
         result.stdout.fnmatch_lines(["*skipped in a strict run*no time*"])
     else:
         result.assert_outcomes(skipped=3, xfailed=1)
+
+
+@pytest.fixture
+def listening() -> Iterator[tuple[str, list[Any]]]:
+    """A small server with reflection: its address, and the metadata that it hears."""
+    heard: list[Any] = []
+    servicer: Any = health.HealthServicer()
+    answer = servicer.Check
+
+    def check(request: Any, context: Any) -> Any:
+        heard.extend(context.invocation_metadata())
+        return answer(request, context)
+
+    servicer.Check = check
+    servicer.set("known", health_pb2.HealthCheckResponse.SERVING)
+    server = grpc.server(ThreadPoolExecutor(2))
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    reflection.enable_server_reflection(("grpc.health.v1.Health", reflection.SERVICE_NAME), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield f"127.0.0.1:{port}", heard
+    server.stop(None).wait()
+
+
+def test_grpcurl_calls(grpcurl: Grpcurl, listening: tuple[str, list[Any]]) -> None:
+    address, heard = listening
+    assert "grpc.health.v1.Health" in grpcurl(address, "list").stdout
+    method = "grpc.health.v1.Health/Check"
+    assert grpcurl(address, method, {"service": "known"}, api_key="k-12345678").message() == {"status": "SERVING"}
+    assert ("authorization", "Bearer k-12345678") in heard
+    failed = grpcurl(address, method, {"service": "other"})
+    assert failed.exit_code != 0
+    assert failed.status()["code"] == grpc.StatusCode.NOT_FOUND.value[0]
