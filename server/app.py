@@ -14,7 +14,7 @@ import signal
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import sqlalchemy as sa
 import uvloop
@@ -85,7 +85,9 @@ class Application:
             await stop.wait()
             await self._drain(readiness, server, flights)
 
-    async def _start(self, stack: AsyncExitStack) -> tuple[Readiness, RpcServer, Flights]:
+    async def _start(  # noqa: PLR0915 (one list of who is given what; splitting it would hide the order)
+        self, stack: AsyncExitStack
+    ) -> tuple[Readiness, RpcServer, Flights]:
         config = self._config
         settings = DatabaseSettings(
             url=self._database_url,
@@ -162,18 +164,18 @@ class Application:
         except OSError as error:
             raise StartError(f"{error}; is another server running, or is the address wrong?") from error
         stack.push_async_callback(self._end_tasks)
-        self._spawn(clock.keep_set())
-        self._spawn(readiness.watch())
+        self._spawn("clock", clock.keep_set())
+        self._spawn("readiness", readiness.watch())
         scheduler = Scheduler(refresh_store, credentials, exchange, spool, clock)
-        self._spawn(scheduler.adopt_spooled())
+        self._spawn("spool", scheduler.adopt_spooled())
         if config.scheduler_enabled:
-            self._spawn(scheduler.run())
+            self._spawn("scheduler", scheduler.run())
         await readiness.check_once()
         log.get().info("serving", grpc_port=server.port, pid=os.getpid())
         return readiness, server, flights
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
+    def _spawn(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work, name=name)
         task.add_done_callback(_report_death)
         self._tasks.append(task)
 
@@ -197,9 +199,7 @@ class Application:
 
 def _report_death(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and task.exception() is not None:
-        log.get().error(
-            "background_task_died", task=task.get_coro().__qualname__, error=type(task.exception()).__name__
-        )  # type: ignore[union-attr]
+        log.get().error("background_task_died", task=task.get_name(), error=type(task.exception()).__name__)
 
 
 def _keyring(text: str) -> Keyring:
@@ -257,7 +257,7 @@ class Database:
         """Whether the embedded Postgres is used."""
         return self._config.database_url is None
 
-    def __enter__(self) -> Database:
+    def __enter__(self) -> Self:
         if self._config.database_url is not None:
             self.url = self._config.database_url.reveal()
         else:

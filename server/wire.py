@@ -1,7 +1,7 @@
 """The contract's wire form: domain values to protobuf and back.
 
-A connection's response is made of three parts that are written at different times by different hands: what callers edit,
-what the refresh engine writes, and the credentials. Each is stored as the serialised fields of a `Connection`; protobuf
+A connection's response is made of three parts that are written at different times by different hands: what callers
+edit, what the refresh engine writes, and the credentials. Each is stored as the serialised fields of a `Connection`; protobuf
 messages concatenate, so a read joins the parts and parses nothing.
 """
 
@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from typing import Any, Final
 from uuid import UUID
 
+from connections.v1 import connection_pb2, error_reason_pb2, provider_pb2
 from google.protobuf.struct_pb2 import ListValue, Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from connections.v1 import connection_pb2, error_reason_pb2, provider_pb2
+from server.domain.errors import Reason
 from server.domain.model import (
     ApiKeyCredentials,
     AuthMode,
@@ -108,22 +109,23 @@ def etag_of(revision: int) -> str:
     return f'"{revision}"'
 
 
-_AUTH_MODES: Final = {mode: provider_pb2.AuthMode.Value(f"AUTH_MODE_{mode.value}") for mode in AuthMode}
-_STATUSES: Final = {
+_AUTH_MODES: Final[dict[AuthMode, Any]] = {
+    mode: provider_pb2.AuthMode.Value(f"AUTH_MODE_{mode.value}") for mode in AuthMode
+}
+_STATUSES: Final[dict[Status, Any]] = {
     status: connection_pb2.ConnectionStatus.Value(f"CONNECTION_STATUS_{status.value}") for status in Status
 }
 
 
 def auth_mode_to_wire(mode: AuthMode) -> provider_pb2.AuthMode:
     """Return the contract's value for an auth mode."""
-    return _AUTH_MODES[mode]
+    value: provider_pb2.AuthMode = _AUTH_MODES[mode]
+    return value
 
 
-def status_to_wire(status: Status) -> connection_pb2.ConnectionStatus:
-    """Return the contract's value for a connection's status."""
-    return _STATUSES[status]
-
-
+_REASONS: Final[dict[Reason, Any]] = {
+    reason: error_reason_pb2.ErrorReason.Value(f"ERROR_REASON_{reason.name}") for reason in Reason
+}
 STATUSES_FROM_WIRE: Final = {value: status for status, value in _STATUSES.items()}
 
 
@@ -163,7 +165,7 @@ def state_part(state: CredentialState) -> bytes:
         generation=state.generation,
     )
     if state.failure_reason is not None:
-        message.status_reason = error_reason_pb2.ErrorReason.Value(f"ERROR_REASON_{state.failure_reason.name}")
+        message.status_reason = _REASONS[state.failure_reason]
     if state.expires_at is not None:
         message.credentials_expire_time.CopyFrom(to_timestamp(state.expires_at))
     if state.last_refresh_at is not None:

@@ -1,6 +1,6 @@
 """Several serving processes on one port: started, watched, stopped together.
 
-Each worker is a fresh process with its own loop, pool and gRPC; the parent never touches gRPC, which must not be forked.
+Each worker is a fresh process with its own loop, pool and gRPC; the parent serves nothing.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from server.domain.errors import InvalidRequest, Violation
 
@@ -32,8 +32,6 @@ _TAG_KEY: Final = re.compile(r"[a-z][a-z0-9_\-./]*\Z")
 # Deliberately loose (RFC 5321 allows far more than people expect): one @, no blanks, a dot-separated host after it.
 _EMAIL: Final = re.compile(r"[^@\s]{1,64}@[^@\s.]+(\.[^@\s.]+)+\Z")
 _ENVIRONMENT: Final = re.compile(r"[a-z][a-z0-9-]{0,62}\Z")
-
-_T = TypeVar("_T")
 
 
 class Violations:

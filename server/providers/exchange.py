@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from server.domain.errors import Reason, Violation
-from server.domain.model import AuthMode, Credentials, OAuth2Credentials, ProviderInfo
+from server.domain.model import AuthMode, Credentials, OAuth2Credentials, ProviderFacts, ProviderInfo
 from server.domain.secret import Secret
 from server.providers import checks
 from server.providers.catalogue import Catalogue
@@ -24,7 +24,6 @@ from server.refresh.ports import (
     FailureKind,
     NewCredentials,
     ProviderAnswer,
-    ProviderFacts,
 )
 
 
@@ -101,7 +100,7 @@ class ProviderExchange:
         url = self._outbound.check(endpoint(template, text, request.connection_config))
         return f"{url.host_subcomponent}:{url.port}"
 
-    async def send(self, request: ExchangeRequest, *, timeout: float) -> ProviderAnswer:  # noqa: ASYNC109 (the port's own parameter)
+    async def send(self, request: ExchangeRequest, *, timeout: float) -> ProviderAnswer:
         """Spend the refresh token (or client credentials): one POST, never repeated. Raises `ExchangeFailed`."""
         template, mode = self._resolve(request)
         wire = mode.token_request(template, request)
@@ -126,7 +125,7 @@ class ProviderExchange:
             and new.refresh_token != old.refresh_token,
         )
 
-    async def revoke(self, request: ExchangeRequest, *, timeout: float) -> bool | None:  # noqa: ASYNC109 (the port's own parameter)
+    async def revoke(self, request: ExchangeRequest, *, timeout: float) -> bool | None:
         """Ask the provider to revoke the tokens (RFC 7009): True if it did, False if that failed, None if it cannot."""
         template = self._catalogue.get(request.provider)
         mode = MODES[request.auth_mode]

@@ -98,7 +98,7 @@ class Outbound:
         self._resolver = resolver
         self._session: aiohttp.ClientSession | None = None
 
-    async def post(self, url: str, *, headers: Mapping[str, str], body: bytes, timeout: float) -> ProviderAnswer:  # noqa: ASYNC109 (the port's own parameter)
+    async def post(self, url: str, *, headers: Mapping[str, str], body: bytes, timeout: float) -> ProviderAnswer:
         """Send one POST and return its answer, whatever the status.
 
         Raises `ExchangeFailed`: CONFIGURATION if the guard refuses the URL, TRANSIENT if no whole answer came within

@@ -21,7 +21,16 @@ from server.domain.errors import (
     ServiceError,
 )
 from server.domain.lifetime import when_due
-from server.domain.model import ConnectionKey, CredentialState, ProviderFacts, Status, expires_at_of
+from server.domain.model import (
+    ConnectionKey,
+    Credentials,
+    CredentialState,
+    OAuth2ClientCredentials,
+    OAuth2Credentials,
+    ProviderFacts,
+    Status,
+    expires_at_of,
+)
 from server.refresh.ports import Applied, ExchangeFailed, FailureKind, Lease, NewCredentials
 
 FIRST_BACKOFF: Final = 10.0
@@ -34,8 +43,10 @@ _PROVIDER_ERRORS: Final[dict[Reason, tuple[type[ServiceError], str]]] = {
     Reason.PROVIDER_RESPONSE_INVALID: (ProviderResponseInvalid, "the provider did not answer with a token response"),
     Reason.INTEGRATION_MISCONFIGURED: (
         IntegrationMisconfigured,
-        "the provider refuses the integration's client, or a value that its template needs is missing; "
-        "correct the integration",
+        (
+            "the provider refuses the integration's client, or a value that its template needs is missing; "
+            "correct the integration"
+        ),
     ),
     Reason.REAUTHORIZATION_REQUIRED: (
         ReauthorizationRequired,
@@ -43,8 +54,10 @@ _PROVIDER_ERRORS: Final[dict[Reason, tuple[type[ServiceError], str]]] = {
     ),
     Reason.OUTCOME_UNKNOWN: (
         OutcomeUnknown,
-        "a refresh token may have been spent and its answer lost; force a refresh to try it anyway, "
-        "or ask the end user to authorize again",
+        (
+            "a refresh token may have been spent and its answer lost; force a refresh to try it anyway, "
+            "or ask the end user to authorize again"
+        ),
     ),
 }
 
@@ -60,7 +73,7 @@ class Rules:
 def backoff(attempts: int, *, first: float, random: float) -> float:
     """Return the seconds to wait after so many failures in a row: exponential, with half of it jitter."""
     whole = min(first * 2 ** min(attempts - 1, 32), MOST_BACKOFF)
-    return whole * (0.5 + 0.5 * random)
+    return float(whole * (0.5 + 0.5 * random))
 
 
 def reuse_window(facts: ProviderFacts, *, rotates: bool | None) -> float:
@@ -85,7 +98,7 @@ def after_success(
     elif lifetime is not None and lease.state.expires_at is not None:
         # The provider gave a life before and is silent now: a token is not taken for eternal.
         expires_at = now + lifetime
-        new = dataclasses.replace(new, credentials=dataclasses.replace(new.credentials, expires_at=expires_at))  # type: ignore[call-arg]
+        new = dataclasses.replace(new, credentials=_expiring(new.credentials, expires_at))
     due = when_due(
         expires_at=expires_at,
         refreshable=refreshable,
@@ -108,6 +121,12 @@ def after_success(
         granted_scopes=lease.state.granted_scopes if new.granted_scopes is None else new.granted_scopes,
     )
     return Applied(state=state, new=new, rotates=new.rotated, lifetime=lifetime)
+
+
+def _expiring(credentials: Credentials, expires_at: float) -> Credentials:
+    if isinstance(credentials, OAuth2Credentials | OAuth2ClientCredentials):
+        return dataclasses.replace(credentials, expires_at=expires_at)
+    return credentials
 
 
 def after_failure(lease: Lease, failure: ExchangeFailed, rules: Rules, *, now: float) -> CredentialState:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from connections.v1 import admin_service_pb2
+
 from server.domain import rules
 from server.domain.api_keys import ApiKeys
 from server.domain.clock import Clock

@@ -167,7 +167,7 @@ async def errors(inner: Endpoint, request: Any, call: Call) -> Any:
         interrupted = Interrupted("work that this call waited for was cancelled; try again", retry_after=0.5)
         call.code, call.reason = code_of(interrupted).name, interrupted.reason.name
         raise interrupted from error
-    except Exception as error:  # noqa: BLE001 (the boundary: an exception's text must not reach a caller)
+    except Exception as error:
         _log_defect(call, error)
         internal = Internal(
             "an internal error; an operator finds the cause in the log by the request id",
@@ -185,7 +185,7 @@ def _log_defect(call: Call, error: BaseException) -> None:
         code = trace.tb_frame.f_code
         frames.append(f"{code.co_filename.rsplit('/', 1)[-1]}:{trace.tb_lineno} {code.co_name}")
         trace = trace.tb_next
-    causes = []
+    causes: list[str] = []
     cause: BaseException | None = error
     while cause is not None and len(causes) < 5:
         causes.append(type(cause).__name__)

@@ -6,6 +6,7 @@ import asyncio
 from typing import Final
 
 from connections.v1 import connection_pb2, connection_service_pb2
+
 from server import wire
 from server.domain import rules
 from server.domain.connections import Connections, NewConnection, new_connection_id

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from connections.v1 import admin_service_pb2, integration_pb2, provider_pb2
+
 from server import wire
 from server.domain.model import ApiKey, Environment, Integration, ProviderInfo
 from server.domain.ports import Rendered

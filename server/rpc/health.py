@@ -6,8 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
-from grpc_health.v1 import health_pb2
-from grpc_health.v1.health import aio as health_aio
+from grpc_health.v1 import health, health_pb2
 
 from server.telemetry import log
 
@@ -21,7 +20,7 @@ class Readiness:
     """Keeps the health servicer's statuses: overall (the empty name) and per service."""
 
     def __init__(self, services: Sequence[str], check: Callable[[], Awaitable[None]]) -> None:
-        self.servicer = health_aio.HealthServicer()
+        self.servicer = health.aio.HealthServicer()  # type: ignore[attr-defined]
         self._names = ("", *services)
         self._check = check
         self._ready: bool | None = None

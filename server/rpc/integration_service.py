@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from connections.v1 import integration_pb2, integration_service_pb2
+
 from server.domain import rules
 from server.domain.errors import PageTokenInvalid
 from server.domain.integrations import Integrations, NewIntegration

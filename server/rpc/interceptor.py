@@ -15,7 +15,7 @@ from server.rpc.chain import Step, compose, is_ours
 from server.rpc.status import code_of, to_status, trailing_metadata
 
 
-class ChainInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+class ChainInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
     """Wraps each method's handler once, and keeps it."""
 
     def __init__(self, steps: Sequence[Step]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from connections.v1 import provider_service_pb2
+
 from server.domain import rules
 from server.domain.errors import NotFound, PageTokenInvalid
 from server.domain.ports import Providers

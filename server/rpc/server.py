@@ -14,18 +14,18 @@ from typing import Any, Final
 
 import grpc
 import grpc.aio
-from google.protobuf import message_factory
-from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
-from google.protobuf.message import DecodeError, Message
-from grpc_health.v1 import health, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection, reflection_pb2
-
 from connections.v1 import (
     admin_service_pb2,
     connection_service_pb2,
     integration_service_pb2,
     provider_service_pb2,
 )
+from google.protobuf import message_factory
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.message import DecodeError, Message
+from grpc_health.v1 import health, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection, reflection_pb2
+
 from server.rpc.chain import MalformedRequest, Step
 from server.rpc.health import Readiness
 from server.rpc.interceptor import ChainInterceptor

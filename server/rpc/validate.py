@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 from uuid import UUID
 
+from connections.v1 import connection_pb2, connection_service_pb2
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from connections.v1 import connection_pb2, connection_service_pb2
 from server import wire
 from server.domain import rules
 from server.domain.errors import InvalidRequest, Violation
@@ -85,7 +85,9 @@ def instant(found: rules.Violations, field: str, message: Timestamp) -> float:
     return wire.from_timestamp(message)
 
 
-def credentials(found: rules.Violations, message: connection_pb2.Credentials) -> None:
+def credentials(  # noqa: PLR0912 (one branch per kind)
+    found: rules.Violations, message: connection_pb2.Credentials
+) -> None:
     """Check sizes and presence of what credentials hold; whether they fit the provider, its template says."""
     match message.WhichOneof("kind"):
         case "oauth2":

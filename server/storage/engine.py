@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -109,13 +109,13 @@ async def transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
             yield connection
 
 
-def to_datetime(instant: float | None) -> datetime.datetime | None:
+def to_datetime(instant: float | None) -> dt.datetime | None:
     """Return an instant (seconds since the epoch) as the driver's type, to the microsecond."""
     if instant is None:
         return None
-    return datetime.datetime.fromtimestamp(0, datetime.UTC) + datetime.timedelta(microseconds=round(instant * 1e6))
+    return dt.datetime.fromtimestamp(0, dt.UTC) + dt.timedelta(microseconds=round(instant * 1e6))
 
 
-def from_datetime(value: datetime.datetime | None) -> float | None:
+def from_datetime(value: dt.datetime | None) -> float | None:
     """Return the driver's type as an instant."""
     return None if value is None else value.timestamp()

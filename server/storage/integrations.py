@@ -21,7 +21,7 @@ from server.storage.engine import from_datetime, to_datetime, transaction
 from server.storage.tables import connections, integrations
 
 TABLE: Final = "integrations"
-CLIENT_SECRET: Final = "sealed_client_secret"
+CLIENT_SECRET: Final = "sealed_client_secret"  # noqa: S105 (the name of a column)
 _RELEASE_BATCH: Final = 500
 _HIDDEN: Final = Secret("set")
 

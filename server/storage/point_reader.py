@@ -36,6 +36,7 @@ _PATIENCE: Final = 2.0
 _EPOCH_2000: Final = 946_684_800
 _STATUSES: Final = {status.value.encode(): status for status in Status}
 _REASONS: Final = {reason.name.encode(): reason for reason in Reason}
+_DIALECT: Final[Any] = postgresql.dialect()  # type: ignore[no-untyped-call]
 _UUID_OID: Final = 2950
 _TEXT_OID: Final = 25
 # These connections run one kind of statement, whose plan must not depend on statistics that do not exist yet.
@@ -71,7 +72,7 @@ def _statement() -> str:
             & (table.c.connection_id == keys.c.connection_id.collate("C")),
         )
     )
-    return str(query.compile(dialect=postgresql.dialect(), compile_kwargs={"literal_binds": True}))
+    return str(query.compile(dialect=_DIALECT, compile_kwargs={"literal_binds": True}))
 
 
 def _single_statement() -> str:
@@ -81,7 +82,7 @@ def _single_statement() -> str:
         table.c.provider_config_key == literal_column("$2::text"),
         table.c.connection_id == literal_column("$3::text"),
     )
-    return str(query.compile(dialect=postgresql.dialect(), compile_kwargs={"literal_binds": True}))
+    return str(query.compile(dialect=_DIALECT, compile_kwargs={"literal_binds": True}))
 
 
 SINGLE: Final = _single_statement()

@@ -26,8 +26,8 @@ _REJECTED: Final = ".rejected"
 class FileSpool:
     """Implements `refresh.ports.AnswerSpool`.
 
-    A file holds one JSON document: whose answer it is, and the answer sealed under the connection's data key, exactly as
-    the database would hold it. It appears by a rename after it has reached the disk, so that there are no half files.
+    A file holds one JSON document: whose answer it is, and the answer sealed under the connection's data key, as the
+    database would hold it. It appears by a rename after it has reached the disk, so that there are no half files.
     Several processes may adopt from one folder: storing an answer twice changes nothing.
     """
 

@@ -15,7 +15,7 @@ RPC_SHED: Final = Counter("grpc_server_shed_total", "Calls refused because of lo
 
 READS: Final = Counter(
     "connections_reads_total",
-    "Reads with credentials, by how they were served: fresh, refreshed, stale_while_failing, stale_short_deadline, error",
+    "Reads with credentials: fresh, refreshed, stale_while_failing, stale_short_deadline, error",
     ("served",),
 )
 REFRESHES: Final = Counter(
