@@ -13,8 +13,7 @@ import random
 import signal
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
-from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any
 
 import sqlalchemy as sa
 import uvloop
@@ -22,11 +21,11 @@ import uvloop
 from server import workers
 from server.config import Config
 from server.crypto.data_keys import DataKeys
-from server.crypto.keyring import EnvelopeError, Keyring, KeyringError, new_keyring
 from server.domain.api_keys import ApiKeys, Authenticator
 from server.domain.connections import Connections
-from server.domain.errors import EnvironmentAlreadyExists, ServiceError
+from server.domain.errors import ServiceError
 from server.domain.integrations import Integrations
+from server.prepare import Database, StartError, check_schema, first_start, open_keyring, verify_keys
 from server.providers.catalogue import Catalogue
 from server.providers.exchange import ProviderExchange
 from server.providers.outbound import Outbound
@@ -49,7 +48,6 @@ from server.rpc.server import FULL_NAMES, RpcServer, ServerSettings, TlsFiles
 from server.storage import migrate as migrations
 from server.storage.clock import DatabaseClock
 from server.storage.connections import PostgresConnectionStore
-from server.storage.embedded import EmbeddedPostgres
 from server.storage.engine import DatabaseSettings, create_engine, transaction
 from server.storage.environments import PostgresEnvironmentKeyStore, PostgresEnvironmentStore
 from server.storage.integrations import PostgresIntegrationStore
@@ -58,12 +56,6 @@ from server.storage.refresh import PostgresRefreshStore
 from server.storage.spool import FileSpool
 from server.telemetry import log
 from server.web.monitoring import Monitoring
-
-DEV_ENVIRONMENT: Final = "dev"
-
-
-class StartError(Exception):
-    """The server cannot start; the text says why and what to do."""
 
 
 class Application:
@@ -105,9 +97,9 @@ class Application:
             await reader.open()
         except ServiceError as error:
             raise StartError(f"{error.message}: check CONNECTIONS_DATABASE_URL") from error
-        keys = DataKeys(_keyring(self._keyring), PostgresEnvironmentKeyStore(engine))
+        keys = DataKeys(open_keyring(self._keyring), PostgresEnvironmentKeyStore(engine))
         environments = PostgresEnvironmentStore(engine, keys)
-        await _verify_keys(keys, environments)
+        await verify_keys(keys, environments)
         store = PostgresConnectionStore(engine, reader, keys)
         integration_store = PostgresIntegrationStore(engine, keys)
         refresh_store = PostgresRefreshStore(engine, keys, integration_store)
@@ -202,23 +194,6 @@ def _report_death(task: asyncio.Task[None]) -> None:
         log.get().error("background_task_died", task=task.get_name(), error=type(task.exception()).__name__)
 
 
-def _keyring(text: str) -> Keyring:
-    try:
-        return Keyring.parse(text)
-    except KeyringError as error:
-        raise StartError(f"CONNECTIONS_KEYRING: {error}") from error
-
-
-async def _verify_keys(keys: DataKeys, environments: PostgresEnvironmentStore) -> None:
-    try:
-        for environment in await environments.all():
-            await keys.verify(environment.environment_id)
-    except (KeyringError, EnvelopeError) as error:
-        raise StartError(
-            f"the keyring does not open what this database holds: {error}; start with the keyring it was written with"
-        ) from error
-
-
 def _exchange(config: Config) -> ProviderExchange:
     try:
         catalogue = Catalogue.load(config.providers_dir)
@@ -244,59 +219,6 @@ def _server_settings(config: Config, *, reuse_port: bool) -> ServerSettings:
     )
 
 
-class Database:
-    """Where this process finds Postgres: the one that is named, or the embedded one, which lives as long as this does."""
-
-    def __init__(self, config: Config) -> None:
-        self._config = config
-        self._embedded: EmbeddedPostgres | None = None
-        self.url = ""
-
-    @property
-    def embedded(self) -> bool:
-        """Whether the embedded Postgres is used."""
-        return self._config.database_url is None
-
-    def __enter__(self) -> Self:
-        if self._config.database_url is not None:
-            self.url = self._config.database_url.reveal()
-        else:
-            self._config.data_dir.mkdir(parents=True, exist_ok=True)
-            self._embedded = EmbeddedPostgres(self._config.data_dir / "postgres")
-            self.url = self._embedded.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._embedded is not None:
-            self._embedded.stop()
-
-    def keyring(self) -> str:
-        """Return the keyring's text; the embedded default makes its own, readable by its owner alone."""
-        if self._config.keyring is not None:
-            return self._config.keyring.reveal()
-        if not self.embedded:
-            raise StartError("CONNECTIONS_KEYRING is missing; make one with `connections keyring new`")
-        path = self._config.data_dir / "keyring.json"
-        if not path.exists():
-            write_private(path, new_keyring())
-            log.get().warning(
-                "keyring_made", path=str(path), next_step="keep a copy: without it nothing stored can be read"
-            )
-        return path.read_text()
-
-
-def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner can read, whole or not at all."""
-    partial = path.with_suffix(".partial")
-    partial.unlink(missing_ok=True)
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.rename(path)
-
-
 def serve(config: Config) -> int:
     """Serve until a signal ends it; return the exit code. Raises `StartError`."""
     log.configure(config.log_level, config.log_format)
@@ -304,8 +226,8 @@ def serve(config: Config) -> int:
         keyring = database.keyring()
         if database.embedded:
             migrations.upgrade(database.url)
-            _first_start(config, database.url, keyring)
-        _check_schema(database.url)
+            first_start(config, database.url, keyring)
+        check_schema(database.url)
         if config.workers > 1:
             return workers.supervise(config, database.url, keyring)
         run_worker(config, database.url, keyring, reuse_port=False, with_http=True)
@@ -318,6 +240,7 @@ def run_worker(config: Config, database_url: str, keyring: str, *, reuse_port: b
     async def main() -> None:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
+        orphaned: asyncio.Task[None] | None = None
 
         def signalled() -> None:
             if stop.is_set():
@@ -325,82 +248,24 @@ def run_worker(config: Config, database_url: str, keyring: str, *, reuse_port: b
                 os._exit(1)
             stop.set()
 
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, signalled)
+        loop.add_signal_handler(signal.SIGTERM, signalled)
+        if reuse_port:
+            # One of several: the parent says when to stop, also for a Ctrl-C, which a terminal sends to all.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            orphaned = asyncio.create_task(_stop_without_parent(os.getppid(), stop))
+        else:
+            loop.add_signal_handler(signal.SIGINT, signalled)
         await Application(config, database_url, keyring, reuse_port=reuse_port, with_http=with_http).run(stop)
+        if orphaned is not None:
+            orphaned.cancel()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main())
 
 
-def _check_schema(url: str) -> None:
-    try:
-        current, head = migrations.current(url), migrations.head()
-    except sa.exc.OperationalError as error:
-        raise StartError("the database cannot be reached: check CONNECTIONS_DATABASE_URL") from error
-    if current is None or current < head:
-        raise StartError(
-            f"the database's schema is {current or 'empty'}, this release needs {head}: run `connections migrate`"
-        )
-
-
-def migrate(config: Config) -> None:
-    """Bring the database to this release's schema. Raises `StartError`."""
-    log.configure(config.log_level, config.log_format)
-    with Database(config) as database:
-        try:
-            migrations.upgrade(database.url)
-        except sa.exc.OperationalError as error:
-            raise StartError("the database cannot be reached: check CONNECTIONS_DATABASE_URL") from error
-
-
-def bootstrap(config: Config, environment: str) -> str:
-    """Create an environment and its first admin key; return the key. Raises `StartError` if the environment exists."""
-    log.configure(config.log_level, config.log_format)
-    with Database(config) as database:
-        keyring = database.keyring()
-        _check_schema(database.url)
-        return asyncio.run(_create_environment(database.url, keyring, environment))
-
-
-async def _create_environment(url: str, keyring: str, name: str) -> str:
-    engine = create_engine(DatabaseSettings(url, pool_size=1))
-    try:
-        keys = DataKeys(_keyring(keyring), PostgresEnvironmentKeyStore(engine))
-        environments = PostgresEnvironmentStore(engine, keys)
-        await _verify_keys(keys, environments)
-        clock = DatabaseClock(engine)
-        await clock.set()
-        try:
-            environment = await environments.create(name, now=clock.now())
-        except EnvironmentAlreadyExists as error:
-            raise StartError(f"{error.message}; `connections keys create` makes more keys") from error
-        api_keys = ApiKeys(environments, clock, Authenticator(environments, clock))
-        _, secret = await api_keys.create(environment, display_name="bootstrap", admin=True)
-        return secret.reveal()
-    finally:
-        await engine.dispose()
-
-
-def _first_start(config: Config, url: str, keyring: str) -> None:
-    """On the embedded default: make the environment `dev` and an admin key, kept in `dev.key`."""
-    path = config.data_dir / "dev.key"
-    address = config.grpc_address
-    if not path.exists():
-        try:
-            key = asyncio.run(_create_environment(url, keyring, DEV_ENVIRONMENT))
-        except StartError as error:
-            raise StartError(
-                f"{path} is gone, but its environment exists: restore the file, or remove {config.data_dir} to start anew"
-            ) from error
-        write_private(path, key + "\n")
-        print(  # noqa: T201 (shown once, to the person who started it)
-            f"\nThe environment `dev` is ready. Its API key, kept in {path}:\n\n    {key}\n", flush=True
-        )
-    print(  # noqa: T201
-        "To try it, in another terminal:\n\n"
-        "    .venv/bin/connections providers list\n"
-        f'    grpcurl -plaintext -H "authorization: Bearer $(cat {path})" {address} '
-        "connections.v1.ProviderService/ListProviders\n",
-        flush=True,
-    )
+async def _stop_without_parent(parent: int, stop: asyncio.Event) -> None:
+    """Stop when the parent has died: a worker that nobody watches would hold the port for ever."""
+    while os.getppid() == parent:
+        await asyncio.sleep(0.5)
+    log.get().error("parent_died")
+    stop.set()

@@ -7,6 +7,7 @@ import sys
 
 from server import app, workers
 from server.config import Config
+from server.prepare import StartError
 from server.telemetry import log
 
 
@@ -24,7 +25,7 @@ def main() -> int:
             reuse_port=True,
             with_http=workers.FIRST in sys.argv,
         )
-    except app.StartError as error:
+    except StartError as error:
         print(f"the worker cannot start: {error}", file=sys.stderr)  # noqa: T201
         return 1
     return 0

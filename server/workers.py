@@ -89,11 +89,11 @@ class _Supervisor:
         command = [sys.executable, "-m", "server.worker"]
         if index == 0:
             command.append(FIRST)
-        self._workers[index] = subprocess.Popen(command, env=self._environment, start_new_session=True)  # noqa: S603
+        self._workers[index] = subprocess.Popen(command, env=self._environment)  # noqa: S603
 
     def _signalled(self, number: int, frame: FrameType | None) -> None:
-        del frame
+        del number, frame
         self._signals += 1
         for worker in self._workers.values():
-            # A second signal reaches the workers as one, and ends them at once.
-            worker.send_signal(number)
+            # Workers ignore Ctrl-C, which a terminal sends to all; a second signal ends them at once.
+            worker.send_signal(signal.SIGTERM)

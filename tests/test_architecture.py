@@ -17,7 +17,7 @@ SERVER = Path(__file__).resolve().parents[1] / "server"
 MODULES = sorted(SERVER.rglob("*.py"))
 MAX_LINES = 400
 
-_ADAPTER = {"domain", "refresh.ports", "crypto", "telemetry"}
+_ADAPTER = {"domain", "refresh.ports", "crypto", "telemetry", "wire"}
 
 # What each part may import of ours, besides itself. A part that is not here needs a decision first.
 ALLOWED: dict[str, set[str]] = {
@@ -26,16 +26,34 @@ ALLOWED: dict[str, set[str]] = {
     "domain": set(),
     "config": {"domain", "parsing"},
     "telemetry": {"domain"},
+    # What both sides of the store speak: the contract's messages and the domain's values.
+    "wire": {"domain"},
     "refresh": {"domain", "telemetry"},
     "storage": _ADAPTER,
     "providers": _ADAPTER,
     "crypto": _ADAPTER,
     "events": _ADAPTER,
-    "rpc": {"domain", "refresh", "telemetry"},
-    "web": {"domain", "refresh", "telemetry"},
+    "rpc": {"domain", "refresh", "telemetry", "wire"},
+    "web": {"domain", "refresh", "telemetry", "wire"},
     # The command is a client like any other: it shares the settings, the secret type and the masking of messages.
-    "cli": {"app", "config", "parsing", "telemetry", "domain.secret"},
-    "app": {"config", "telemetry", "domain", "refresh", "storage", "providers", "crypto", "events", "rpc", "web"},
+    "cli": {"app", "prepare", "config", "parsing", "telemetry", "domain.secret"},
+    "app": {
+        "config",
+        "telemetry",
+        "domain",
+        "refresh",
+        "storage",
+        "providers",
+        "crypto",
+        "events",
+        "rpc",
+        "web",
+        "workers",
+    },
+    "prepare": {"config", "telemetry", "domain", "storage", "crypto"},
+    # Processes around `app`: the parent of several, and each of them.
+    "workers": {"config", "telemetry"},
+    "worker": {"app", "prepare", "config", "telemetry", "workers"},
 }
 
 # Outbound HTTP goes through the guard against private addresses, and so through one module.
@@ -46,7 +64,7 @@ HTTP_CLIENT_HOME = "providers/outbound.py"
 HOMES: dict[str, set[str]] = {
     "psycopg": {"storage", "app"},
     "psycopg_pool": {"storage", "app"},
-    "sqlalchemy": {"storage", "app"},
+    "sqlalchemy": {"storage", "app", "prepare"},
     "alembic": {"storage"},
     "grpc": {"rpc", "cli", "app"},
     "typer": {"cli"},

@@ -45,8 +45,12 @@ def serve(
     if workers is not None:
         config = dataclasses.replace(config, workers=workers)
     import server.app  # noqa: PLC0415 - a client has no use for the server's modules
+    import server.prepare  # noqa: PLC0415
 
-    code = server.app.serve(config)
+    try:
+        code = server.app.serve(config)
+    except server.prepare.StartError as error:
+        raise CliError(f"the server cannot start: {error}", FAILED) from None
     if code:
         raise typer.Exit(code)
 
@@ -54,18 +58,24 @@ def serve(
 def migrate() -> None:
     """Bring the database's tables up to this version. Safe to repeat, and while the previous version serves."""
     config = _config()
-    import server.app  # noqa: PLC0415 - a client has no use for the server's modules
+    import server.prepare  # noqa: PLC0415 - a client has no use for the server's modules
 
-    server.app.migrate(config)
+    try:
+        server.prepare.migrate(config)
+    except server.prepare.StartError as error:
+        raise CliError(str(error), FAILED) from None
     note("the database is up to date")
 
 
 def bootstrap(environment: options.Environment) -> None:
     """Create an environment and its first admin key directly in the database. Prints the key, this once."""
     config = _config()
-    import server.app  # noqa: PLC0415 - a client has no use for the server's modules
+    import server.prepare  # noqa: PLC0415 - a client has no use for the server's modules
 
-    key = server.app.bootstrap(config, environment)
+    try:
+        key = server.prepare.bootstrap(config, environment)
+    except server.prepare.StartError as error:
+        raise CliError(str(error), FAILED) from None
     sys.stdout.write(key + "\n")
     sys.stdout.flush()
     note(f"the first admin key of {environment}. Keep it now: it cannot be shown again.")

@@ -29,6 +29,14 @@ from server.refresh.ports import (
     ProviderAnswer,
     UnfinishedAttempt,
 )
+from server.storage.attempts import (
+    IntegrationColumns,
+    attempt_of,
+    end_attempt,
+    integration_of,
+    snapshot,
+    take_lease,
+)
 from server.storage.connections import (
     GRANT,
     TABLE,
@@ -74,12 +82,12 @@ class PostgresRefreshStore:
     async def acquire(self, key: ConnectionKey, *, owner: UUID, now: float, ttl: float) -> Lease | LeaseHeld | None:
         """Take the lease for `ttl` seconds if nobody holds it; see the port."""
         async with transaction(self._engine) as connection:
-            attempt = (await connection.execute(_take_lease(key, owner, now, ttl))).one_or_none()
+            attempt = (await connection.execute(take_lease(key, owner, now, ttl))).one_or_none()
             if attempt is None:
                 query = sa.select(connections.c.uid, connections.c.generation).where(matches(key))
                 row = (await connection.execute(query)).one_or_none()
                 return None if row is None else LeaseHeld(row.uid, row.generation)
-            row = (await connection.execute(_snapshot(key, attempt.uid))).one_or_none()
+            row = (await connection.execute(snapshot(key, attempt.uid))).one_or_none()
         if row is None:
             return None
         return await self._lease(key, owner, attempt, row)
@@ -87,7 +95,7 @@ class PostgresRefreshStore:
     async def _lease(self, key: ConnectionKey, owner: UUID, attempt: Any, row: Any) -> Lease:
         data_key = await self._open(key.environment_id, row.uid, row.wrapped_data_key)
         credentials, raw = grant_from_bytes(data_key.open(GRANT, row.sealed_grant))
-        integration = await self._integrations.open(_IntegrationColumns(row))
+        integration = await self._integrations.open(IntegrationColumns(row))
         unfinished = None
         if attempt.spend_time is not None and attempt.generation == row.generation:
             sealed = attempt.sealed_answer
@@ -140,7 +148,7 @@ class PostgresRefreshStore:
         statement = (
             sa.update(refresh_attempts)
             .where(
-                _attempt_of(lease),
+                attempt_of(lease),
                 refresh_attempts.c.owner == lease.owner,
                 refresh_attempts.c.lease_expire_time > to_datetime(now),
             )
@@ -226,11 +234,11 @@ class PostgresRefreshStore:
             if applied.new.connection_config:
                 values |= await self._merged_config(connection, lease, applied.new.connection_config)
             stored = await self._compare_and_swap(connection, lease, values)
-            await connection.execute(_end_attempt(lease))
+            await connection.execute(end_attempt(lease))
             if stored and lease.client_refusals:
                 await connection.execute(
                     sa.update(integrations)
-                    .where(_integration_of(lease))
+                    .where(integration_of(lease))
                     .values(client_refused_until=None, client_refusals=0)
                 )
         return stored
@@ -242,16 +250,16 @@ class PostgresRefreshStore:
             if outcome_unknown:
                 await connection.execute(
                     sa.update(refresh_attempts)
-                    .where(_attempt_of(lease), refresh_attempts.c.owner == lease.owner)
+                    .where(attempt_of(lease), refresh_attempts.c.owner == lease.owner)
                     .values(lease_expire_time=to_datetime(0.0))
                 )
             else:
-                await connection.execute(_end_attempt(lease))
+                await connection.execute(end_attempt(lease))
         return stored
 
     async def release(self, lease: Lease, *, now: float) -> None:
         """Give the lease back; what an earlier owner left unfinished stays recorded."""
-        own = sa.and_(_attempt_of(lease), refresh_attempts.c.owner == lease.owner)
+        own = sa.and_(attempt_of(lease), refresh_attempts.c.owner == lease.owner)
         async with transaction(self._engine) as connection:
             await connection.execute(sa.delete(refresh_attempts).where(own, refresh_attempts.c.spend_time.is_(None)))
             await connection.execute(sa.update(refresh_attempts).where(own).values(lease_expire_time=to_datetime(now)))
@@ -261,7 +269,7 @@ class PostgresRefreshStore:
         async with transaction(self._engine) as connection:
             await connection.execute(
                 sa.update(integrations)
-                .where(_integration_of(lease))
+                .where(integration_of(lease))
                 .values(client_refused_until=to_datetime(until), client_refusals=integrations.c.client_refusals + 1)
             )
 
@@ -324,82 +332,3 @@ class PostgresRefreshStore:
 
     async def _open(self, environment_id: UUID, uid: UUID, wrapped: bytes) -> DataKey:
         return await self._keys.open(environment_id, TABLE, uid.bytes, wrapped)
-
-
-class _IntegrationColumns:
-    """Shows the integration's part of a joined row as a row of its own."""
-
-    def __init__(self, row: Any) -> None:
-        self._row = row
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._row, f"i_{name}")
-
-
-def _attempt_of(lease: Lease) -> sa.ColumnElement[bool]:
-    return sa.and_(refresh_attempts.c.environment_id == lease.key.environment_id, refresh_attempts.c.uid == lease.uid)
-
-
-def _integration_of(lease: Lease) -> sa.ColumnElement[bool]:
-    return sa.and_(
-        integrations.c.environment_id == lease.key.environment_id,
-        integrations.c.provider_config_key == lease.key.provider_config_key,
-    )
-
-
-def _end_attempt(lease: Lease) -> sa.Delete:
-    """Forget the attempt. One at newer credentials, by whoever took the lease over, is not touched."""
-    return sa.delete(refresh_attempts).where(_attempt_of(lease), refresh_attempts.c.generation == lease.generation)
-
-
-def _take_lease(key: ConnectionKey, owner: UUID, now: float, ttl: float) -> Any:
-    insert = postgresql.insert(refresh_attempts).from_select(
-        ["environment_id", "uid", "generation", "owner", "lease_expire_time"],
-        sa.select(
-            connections.c.environment_id,
-            connections.c.uid,
-            connections.c.generation,
-            sa.literal(owner, sa.Uuid),
-            sa.literal(to_datetime(now + ttl), sa.TIMESTAMP(timezone=True)),
-        ).where(matches(key)),
-    )
-    same = refresh_attempts.c.generation == insert.excluded.generation
-    kept = {
-        name: sa.case((same, refresh_attempts.c[name]), else_=sa.null())
-        for name in ("spend_time", "sealed_answer", "answer_time")
-    }
-    return insert.on_conflict_do_update(
-        index_elements=["environment_id", "uid"],
-        set_={
-            "owner": insert.excluded.owner,
-            "lease_expire_time": insert.excluded.lease_expire_time,
-            "generation": insert.excluded.generation,
-            **kept,
-        },
-        where=refresh_attempts.c.lease_expire_time <= to_datetime(now),
-    ).returning(
-        refresh_attempts.c.uid,
-        refresh_attempts.c.generation,
-        refresh_attempts.c.spend_time,
-        refresh_attempts.c.sealed_answer,
-        refresh_attempts.c.answer_time,
-    )
-
-
-def _snapshot(key: ConnectionKey, uid: UUID) -> sa.Select[Any]:
-    return (
-        sa.select(
-            connections,
-            *(column.label(f"i_{column.name}") for column in integrations.c),
-            integrations.c.client_refused_until,
-            integrations.c.client_refusals,
-        )
-        .join(
-            integrations,
-            sa.and_(
-                integrations.c.environment_id == connections.c.environment_id,
-                integrations.c.provider_config_key == connections.c.provider_config_key,
-            ),
-        )
-        .where(matches(key), connections.c.uid == uid)
-    )
