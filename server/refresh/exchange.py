@@ -145,7 +145,7 @@ class Exchanger:
             await asyncio.sleep(poll * (0.75 + 0.5 * self._rules.random()))
             poll = min(poll * 1.5, _POLL_MOST)
             now = self._clock.now()
-            progress = await self._store.progress(key, held.uid, now=now)
+            progress = await self._store.progress(key, held.uid)
             if (
                 progress is None
                 or progress.generation > held.generation
@@ -289,6 +289,8 @@ class Exchanger:
         refreshable = self._exchange.is_refreshable(lease.request.auth_mode, new.credentials)
         applied = after_success(lease, new, facts, self._rules, now=answered_at, refreshable=refreshable)
         stored = await self._store.apply(lease, applied)
+        if not stored and await self._store.progress(lease.key, lease.uid) is None:
+            await self._orphan(lease, answer, answered_at)
         await fault_points.reach(fault_points.AFTER_APPLY)
         self._report(lease, started, None, superseded=not stored)
         return Result(Ended.EXCHANGED if stored else Ended.SHARED)
