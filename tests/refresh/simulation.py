@@ -12,6 +12,7 @@ import asyncio
 import enum
 import json
 import random
+import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from contextvars import Context
@@ -232,15 +233,18 @@ class World:
         return ConnectionKey(self.environment_id, INTEGRATION, connection_id)
 
     async def set_up(self, process: Process) -> None:
-        """Create the environment and the integration."""
+        """Create the environment and the integration, and forget those of earlier worlds in the same database."""
         now = self.loop.now()
+        async with process.engine.begin() as connection:
+            for table in ("connections", "integrations", "environment_keys", "environments"):
+                await connection.execute(sa.text(f"DELETE FROM {table}"))
         store = PostgresEnvironmentStore(process.engine, process.keys)
-        self.environment_id = (await store.create(f"simulation-{random.random()}", now=now)).environment_id
+        self.environment_id = (await store.create(f"simulation-{uuid.uuid4()}", now=now)).environment_id
         await process.integrations.create(
             Integration(
                 environment_id=self.environment_id,
                 provider_config_key=INTEGRATION,
-                uid=UUID(int=random.getrandbits(128)),
+                uid=uuid.uuid4(),
                 provider=self.template.name,
                 auth_mode=AuthMode.OAUTH2,
                 display_name="",
@@ -386,8 +390,8 @@ class _Refreshes(PostgresRefreshStore):
         _note(self._world, answer)
         return kept
 
-    async def fail(self, lease: Lease, state: CredentialState, **options: Any) -> bool:
-        stored = await super().fail(lease, state, **options)
+    async def fail(self, lease: Lease, state: CredentialState, *, spent: bool, answered: bool) -> bool:
+        stored = await super().fail(lease, state, spent=spent, answered=answered)
         self._world.unknown += state.failure_reason is Reason.OUTCOME_UNKNOWN
         return stored
 

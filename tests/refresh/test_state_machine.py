@@ -9,7 +9,6 @@ back.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 import shutil
 import tempfile
@@ -184,6 +183,9 @@ class Machine(RuleBasedStateMachine):
 
         await self._attempt(name, look)
 
+    async def _die(self, name: str) -> None:
+        self.processes[name].die()
+
     async def _tick(self, name: str) -> None:
         async def tick(process: Process) -> None:
             await process.scheduler.tick()
@@ -241,8 +243,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(name=names)
     def dies(self, name: str) -> None:
-        self.processes[name].die()
-        self.run(self._step())
+        self.run(self._step(self._die(name)))
 
     @rule(name=names, cut=st.booleans())
     def loses_postgres(self, name: str, cut: bool) -> None:
@@ -258,7 +259,7 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def holds(self) -> None:
-        if not self.processes:
+        if not hasattr(self, "row"):
             return
         assert set(self.provider.reuses) <= self.excused, "a spent refresh token was spent again"
         if all(process.cut for process in self.processes.values()):
@@ -269,11 +270,11 @@ class Machine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         try:
-            if self.processes:
+            if hasattr(self, "row"):
                 self.run(self._recover())
                 self.holds()
-                self.run(self._end())
         finally:
+            self.run(self._end())
             self.patch.undo()
             asyncio.set_event_loop(None)
             self.loop.run_until_complete(self.loop.shutdown_default_executor())
@@ -316,8 +317,6 @@ class Machine(RuleBasedStateMachine):
     async def _end(self) -> None:
         for process in self.processes.values():
             await process.flights.drain(0.0)
-            with contextlib.suppress(ServiceError):
-                await process.integrations.delete(self.world.environment_id, "crm", etag=None, force=True)
             await process.stop()
 
 
