@@ -197,7 +197,12 @@ class Exchanger:
                 metadata={"provider": lease.request.provider},
                 retry_after=closed_for,
             )
-        if not await self._store.record_attempt(lease, now=self._clock.now(), spend_time=spend_time):
+        try:
+            recorded = await self._store.record_attempt(lease, now=self._clock.now(), spend_time=spend_time)
+        except BaseException:
+            self._breakers.abandon(host)
+            raise
+        if not recorded:
             self._breakers.abandon(host)
             return None
         await fault_points.reach(fault_points.BEFORE_SEND)
