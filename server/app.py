@@ -265,7 +265,7 @@ def run_worker(config: Config, database_url: str, keyring: str, *, reuse_port: b
 
 async def _stop_without_parent(parent: int, stop: asyncio.Event) -> None:
     """Stop when the parent has died: a worker that nobody watches would hold the port for ever."""
-    while os.getppid() == parent:
+    while os.getppid() == parent:  # noqa: ASYNC110 (nothing tells a process that its parent has died)
         await asyncio.sleep(0.5)
     log.get().error("parent_died")
     stop.set()

@@ -82,6 +82,7 @@ def _write_private(path: Path, text: str) -> None:
 
 
 def open_keyring(text: str) -> Keyring:
+    """Return the keyring of a text. Raises `StartError`."""
     try:
         return Keyring.parse(text)
     except KeyringError as error:
@@ -89,6 +90,7 @@ def open_keyring(text: str) -> Keyring:
 
 
 async def verify_keys(keys: DataKeys, environments: PostgresEnvironmentStore) -> None:
+    """See that the keyring opens every environment's key. Raises `StartError`."""
     try:
         for environment in await environments.all():
             await keys.verify(environment.environment_id)
@@ -99,6 +101,7 @@ async def verify_keys(keys: DataKeys, environments: PostgresEnvironmentStore) ->
 
 
 def check_schema(url: str) -> None:
+    """See that the database has this release's schema, or a later one. Raises `StartError`."""
     try:
         current, head = migrations.current(url), migrations.head()
     except sa.exc.OperationalError as error:

@@ -145,7 +145,7 @@ class Exchanger:
             await asyncio.sleep(poll * (0.75 + 0.5 * self._rules.random()))
             poll = min(poll * 1.5, _POLL_MOST)
             now = self._clock.now()
-            progress = await self._store.progress(key, held.uid, now=now)
+            progress = await self._store.progress(key, held.uid)
             if (
                 progress is None
                 or progress.generation > held.generation
@@ -197,7 +197,12 @@ class Exchanger:
                 metadata={"provider": lease.request.provider},
                 retry_after=closed_for,
             )
-        if not await self._store.record_attempt(lease, now=self._clock.now(), spend_time=spend_time):
+        try:
+            recorded = await self._store.record_attempt(lease, now=self._clock.now(), spend_time=spend_time)
+        except BaseException:
+            self._breakers.abandon(host)
+            raise
+        if not recorded:
             self._breakers.abandon(host)
             return None
         await fault_points.reach(fault_points.BEFORE_SEND)
@@ -289,6 +294,8 @@ class Exchanger:
         refreshable = self._exchange.is_refreshable(lease.request.auth_mode, new.credentials)
         applied = after_success(lease, new, facts, self._rules, now=answered_at, refreshable=refreshable)
         stored = await self._store.apply(lease, applied)
+        if not stored and await self._store.progress(lease.key, lease.uid) is None:
+            await self._orphan(lease, answer, answered_at)
         await fault_points.reach(fault_points.AFTER_APPLY)
         self._report(lease, started, None, superseded=not stored)
         return Result(Ended.EXCHANGED if stored else Ended.SHARED)

@@ -225,7 +225,7 @@ class RefreshStore(Protocol):
         """Hold the lease for `ttl` seconds more; False if it is no longer this owner's."""
         ...
 
-    async def progress(self, key: ConnectionKey, uid: UUID, *, now: float) -> Progress | None:
+    async def progress(self, key: ConnectionKey, uid: UUID) -> Progress | None:
         """Return how far another's exchange is, None if the connection is gone."""
         ...
 

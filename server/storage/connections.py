@@ -257,13 +257,14 @@ class PostgresConnectionStore:
                 **sealed_columns(data_key, imported.credentials, imported.raw),
             )
             .on_conflict_do_nothing(index_elements=["environment_id", "provider_config_key", "connection_id"])
+            .returning(table.c.uid)
         )
         try:
             result = await connection.execute(statement)
         except sa.exc.IntegrityError as error:
             # The integration was deleted since it was read.
             raise NotFound.integration(key.provider_config_key) from error
-        return Rendered(edit_part + columns["state_part"]) if result.rowcount else None
+        return Rendered(edit_part + columns["state_part"]) if result.first() is not None else None
 
     async def _overwrite(self, connection: AsyncConnection, row: Any, put: ConnectionImport, now: float) -> Rendered:
         present = edit_of(row)

@@ -157,7 +157,7 @@ class PostgresRefreshStore:
         async with transaction(self._engine) as connection:
             return (await connection.execute(statement)).rowcount == 1
 
-    async def progress(self, key: ConnectionKey, uid: UUID, *, now: float) -> Progress | None:
+    async def progress(self, key: ConnectionKey, uid: UUID) -> Progress | None:
         """Return how far another's exchange is, None if the connection is gone."""
         query = (
             sa.select(connections.c.generation, refresh_attempts.c.lease_expire_time)
@@ -212,9 +212,9 @@ class PostgresRefreshStore:
             },
             # An attempt at newer credentials is not disturbed: this answer lost its race.
             where=refresh_attempts.c.generation <= generation,
-        )
+        ).returning(refresh_attempts.c.uid)
         async with transaction(self._engine) as connection:
-            if (await connection.execute(statement)).rowcount:
+            if (await connection.execute(statement)).first() is not None:
                 return True
             query = sa.select(sa.literal(1)).where(
                 connections.c.environment_id == environment_id, connections.c.uid == uid
