@@ -46,6 +46,15 @@ def write_templates(folder: Path, oauth: OAuthServer) -> None:
         "reuse_window: 0\n"
     )
 
+    (folder / "lasting.yaml").write_text(
+        "# An authorization server that does not rotate refresh tokens: one may be presented any number of times.\n"
+        "display_name: Lasting\n"
+        "auth_mode: OAUTH2\n"
+        "categories: [internal]\n"
+        f"token_url: {oauth.token_url}\n"
+        "reuse_window: unlimited\n"
+    )
+
 
 @pytest.fixture(scope="session")
 def service(

@@ -157,7 +157,11 @@ ROWS: dict[str, tuple[str, Any, set[str]]] = {
     "a long tag value": ("UpdateTags", s.UpdateTagsRequest(**KEY, tags={"team": LONG}), {'tags["team"]'}),
     "a long tag key": ("UpdateTags", s.UpdateTagsRequest(**KEY, tags={"k" * 65: "v"}), {f'tags["{"k" * 64}"]'}),
     "a tag key that starts with a digit": ("UpdateTags", s.UpdateTagsRequest(**KEY, tags={"1a": "v"}), {'tags["1a"]'}),
-    "a tag key beyond ASCII": ("UpdateTags", s.UpdateTagsRequest(**KEY, tags={"K": "v"}), {'tags["K"]'}),
+    "a tag key beyond ASCII": (
+        "UpdateTags",
+        s.UpdateTagsRequest(**KEY, tags={"\N{KELVIN SIGN}": "v"}),
+        {'tags["\N{KELVIN SIGN}"]'},
+    ),
     "an email that is none": (
         "UpdateTags",
         s.UpdateTagsRequest(**KEY, tags={"end_user_email": "ann"}),

@@ -34,14 +34,13 @@ class Row:
     retry: bool = True
     at_least: float = 0.0
     seconds: float = 0.0
-    reuse_window: str = ""
+    key: str = "crm"
 
 
 UNAVAILABLE, PRECONDITION = grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.FAILED_PRECONDITION
 ROWS = [
     Row("html", UNAVAILABLE, "PROVIDER_RESPONSE_INVALID"),
     Row("http500", UNAVAILABLE, "PROVIDER_UNAVAILABLE"),
-    Row("huge", UNAVAILABLE, "PROVIDER_RESPONSE_INVALID"),
     Row("no_access_token", UNAVAILABLE, "PROVIDER_RESPONSE_INVALID"),
     Row("http429", grpc.StatusCode.RESOURCE_EXHAUSTED, "PROVIDER_RATE_LIMITED", at_least=120),
     Row("error200", PRECONDITION, "REAUTHORIZATION_REQUIRED", status=DEAD, retry=False),
@@ -50,12 +49,18 @@ ROWS = [
     Row("lost", PRECONDITION, "OUTCOME_UNKNOWN", retry=False),
     Row("delay", PRECONDITION, "OUTCOME_UNKNOWN", retry=False, seconds=6),
     Row("slow", PRECONDITION, "OUTCOME_UNKNOWN", retry=False, seconds=20),
+    Row("huge", PRECONDITION, "OUTCOME_UNKNOWN", retry=False),
+    # Where a refresh token may be presented again, trying again is safe.
+    Row("close", UNAVAILABLE, "PROVIDER_UNAVAILABLE", key="lasting"),
+    Row("delay", UNAVAILABLE, "PROVIDER_UNAVAILABLE", key="lasting", seconds=6),
+    Row("huge", UNAVAILABLE, "PROVIDER_RESPONSE_INVALID", key="lasting"),
 ]
 
 
 @pytest.fixture
 def oauth(client: Client, oauth_server: OAuthServer) -> OAuthServer:
     client.oauth_integration(oauth_server)
+    client.oauth_integration(oauth_server, "lasting", "lasting", connection_config={})
     # One answer closes the breaker that the tests before may have opened.
     client.oauth_connection("crm", "first", oauth_server.issue())
     client.force("crm", "first")
@@ -66,17 +71,17 @@ def fields(connection: connection_pb2.Connection) -> dict[str, object]:
     return {field.name: value for field, value in connection.ListFields()}
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.kind)
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.kind}-{row.key}")
 def test_a_token_endpoint_that_misbehaves(client: Client, oauth: OAuthServer, row: Row) -> None:
     pair = oauth.issue()
-    before = client.oauth_connection("crm", "a", pair, expires_in=-10, metadata={"kept": 1}, tags={"team": "blue"})
+    before = client.oauth_connection(row.key, "a", pair, expires_in=-10, metadata={"kept": 1}, tags={"team": "blue"})
     oauth.fault(row.kind, seconds=row.seconds, retry_after=120)
-    failure = client.fails(client.connections.GetConnection, get_request("crm", "a"))
+    failure = client.fails(client.connections.GetConnection, get_request(row.key, "a"))
     assert (failure.code, failure.reason) == (row.code, row.reason)
     assert failure.infos == 1
-    assert failure.metadata["providerConfigKey"] == "crm"
+    assert failure.metadata["providerConfigKey"] == row.key
     _check_retry(failure, row)
-    after = client.basic("crm", "a")
+    after = client.basic(row.key, "a")
     assert after.status == row.status
     assert connection_pb2.ConnectionStatus.Name(after.status) != "CONNECTION_STATUS_ACTIVE"
     assert after.refresh_attempts == 1
@@ -87,13 +92,14 @@ def test_a_token_endpoint_that_misbehaves(client: Client, oauth: OAuthServer, ro
     assert before.generation == after.generation == 1
     # A second read says so without asking the provider again.
     requests = oauth.stats().total
-    again = client.fails(client.connections.GetConnection, get_request("crm", "a"))
+    again = client.fails(client.connections.GetConnection, get_request(row.key, "a"))
     assert again.code in {row.code, UNAVAILABLE}
     assert oauth.stats().total == requests
 
 
 def _check_retry(failure: Failure, row: Row) -> None:
     if row.retry:
+        assert failure.metadata["provider"] in {"oauth2-generic", "lasting"}
         assert failure.retry_after is not None
         assert failure.retry_after >= row.at_least
     else:
