@@ -131,7 +131,7 @@ def test_the_documentation_has_this_table() -> None:
     text = (Path(__file__).resolve().parents[2] / "docs" / "refresh.md").read_text()
     rows = {}
     for cells in re.findall(
-        r"^\| (valid|expiring|expired) \| ([a-z ]+) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", text, re.M
+        r"^\| (valid|expiring|expired) \| ([a-z ]+) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", text, re.MULTILINE
     ):
         for provider, cell in zip(PROVIDERS, cells[2:], strict=True):
             rows[cells[0], cells[1], provider] = cell.strip()
@@ -143,7 +143,7 @@ def test_the_documentation_has_this_table() -> None:
         ("PROVIDER_UNAVAILABLE", 1): "`PROVIDER_UNAVAILABLE`",
     }
     expected = {key: words[value] for key, value in EXPECTED.items()}
-    for (token, budget, provider), (_, _generation) in EXPECTED.items():
+    for token, budget, provider in EXPECTED:
         if token == "expiring" and provider == "down":
             expected[token, budget, provider] = "the present token; failure in `status`"
     assert rows == expected

@@ -13,7 +13,7 @@ import pytest
 from tests.refresh.conftest import World
 from tests.refresh.test_crashes import wait_until
 from tests.support.own_postgres import OwnPostgres, own_postgres
-from tests.support.service import failure_of
+from tests.support.service import Service, failure_of
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_promise_6_a_frozen_postgres_holds_no_caller_beyond_its_deadline(
             try:
                 service.get(timeout=1.0 + number % 5)
             except grpc.RpcError as error:
-                return failure_of(error).reason or error.code().name, time.monotonic() - started  # type: ignore[attr-defined]
+                return failure_of(error).reason or error.code().name, time.monotonic() - started
             return "", time.monotonic() - started
 
         with ThreadPoolExecutor(20) as pool:
@@ -114,8 +114,8 @@ def test_promise_6_a_frozen_postgres_holds_no_caller_beyond_its_deadline(
         server.kill()
 
 
-def _generation(service: object) -> int:
+def _generation(service: Service) -> int:
     try:
-        return int(service.basic().generation)  # type: ignore[attr-defined]
+        return int(service.basic().generation)
     except grpc.RpcError:
         return 0
