@@ -15,8 +15,8 @@ from server.refresh.reading import Reader
 from server.telemetry import log, metrics
 
 _INTERVAL: Final = 1.0
-_BUSY_PART: Final = 0.1
-"""The part of the interval after which to look again while there is work."""
+_FIRST_PART: Final = 0.1
+"""The part of the interval after which to look again when something was found; it doubles while nothing is."""
 _ADOPT_INTERVAL: Final = 2.0
 _SLOTS_INTERVAL: Final = 60.0
 _HOLD: Final = 180.0
@@ -58,13 +58,14 @@ class Scheduler:
 
     async def run(self) -> None:
         """Work for ever; cancelled at shutdown, when what it has begun goes on in its flights."""
+        part = 1.0
         while True:
             try:
-                await self.tick()
+                part = _FIRST_PART if await self.tick() else min(2 * part, 1.0)
             except ServiceError as error:
                 log.get().warning("scheduler_paused", reason=error.reason.name)
-            # While there is work there are slots to give back, and more due than there was room for.
-            await asyncio.sleep(self._interval * (_BUSY_PART if self._tasks or self._done else 1.0))
+                part = 1.0
+            await asyncio.sleep(self._interval * part)
 
     async def tick(self) -> int:
         """Give back what is done, claim what there is room for and start to refresh it; return how many were claimed."""

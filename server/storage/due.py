@@ -9,7 +9,7 @@ after a while, so nothing is lost with a process that dies.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -22,6 +22,8 @@ from server.refresh.ports import Due, Slot
 from server.storage.attempts import HANDED_OVER
 from server.storage.engine import to_datetime, transaction
 from server.storage.tables import connections, integrations, provider_slots, refresh_attempts
+
+_NOW: Final = sa.bindparam("now", type_=sa.TIMESTAMP(timezone=True))
 
 
 class PostgresDueStore:
@@ -49,11 +51,11 @@ class PostgresDueStore:
     ) -> list[Due]:
         """Claim connections that are due, soonest first, each with a slot of its provider; see the port."""
         async with transaction(self._engine) as connection:
-            await connection.execute(_hand_over(now))
+            await connection.execute(_HAND_OVER, {"now": to_datetime(now)})
             if done:
                 await connection.execute(_free(done, owner))
-            free = await _free_slots(connection, now, bounds)
-            due = await _due(connection, now, limit, free) if free else []
+            free = await self._free(connection, now, bounds)
+            due = await self._due(connection, now, limit, free) if free else []
             if not due:
                 return []
             claimed = []
@@ -74,8 +76,29 @@ class PostgresDueStore:
             )
         return claimed
 
+    async def _free(self, connection: AsyncConnection, now: float, bounds: Mapping[str, int]) -> dict[str, list[int]]:
+        """Lock and return the free slots of each provider."""
+        parameters = {"now": to_datetime(now), "providers": list(bounds), "bounds": list(bounds.values())}
+        free: dict[str, list[int]] = {}
+        for provider, slot in await connection.execute(_FREE_SLOTS, parameters):
+            free.setdefault(provider, []).append(slot)
+        return free
 
-def _hand_over(now: float) -> sa.Update:
+    async def _due(
+        self, connection: AsyncConnection, now: float, limit: int, free: Mapping[str, Sequence[int]]
+    ) -> Sequence[Any]:
+        """Lock and return what is due."""
+        parameters = {
+            "now": to_datetime(now),
+            "most": limit,
+            "providers": list(free),
+            "free": [len(slots) for slots in free.values()],
+        }
+        rows: Sequence[Any] = (await connection.execute(_DUE, parameters)).all()
+        return rows
+
+
+def _hand_over() -> sa.Update:
     """Return the statement that makes what a dead process left in mid-exchange due at once, each attempt once.
 
     Its token may be spent: while the reuse window is open it can still be saved, and an answer that was stored waits only
@@ -85,7 +108,7 @@ def _hand_over(now: float) -> sa.Update:
         sa.update(refresh_attempts)
         .where(
             refresh_attempts.c.lease_expire_time > HANDED_OVER,
-            refresh_attempts.c.lease_expire_time <= to_datetime(now),
+            refresh_attempts.c.lease_expire_time <= _NOW,
             refresh_attempts.c.spend_time.is_not(None),
         )
         .values(lease_expire_time=HANDED_OVER)
@@ -99,7 +122,7 @@ def _hand_over(now: float) -> sa.Update:
             connections.c.uid == abandoned.c.uid,
             connections.c.generation == abandoned.c.generation,
         )
-        .values(next_refresh_time=sa.func.least(connections.c.next_refresh_time, to_datetime(now)))
+        .values(next_refresh_time=sa.func.least(connections.c.next_refresh_time, _NOW))
     )
 
 
@@ -118,28 +141,31 @@ def _are(slots: Sequence[Slot]) -> sa.ColumnElement[bool]:
     )
 
 
-async def _free_slots(connection: AsyncConnection, now: float, bounds: Mapping[str, int]) -> dict[str, list[int]]:
-    """Lock and return the free slots of each provider. Those that another process is about to take are not free."""
-    within = _table({"provider": (sa.Text, list(bounds)), "bound": (sa.Integer, list(bounds.values()))}, "within")
-    query = (
+def _unnest(name: str, **columns: Any) -> Any:
+    """Return equally long lists, parameters of the same names, as the columns of a table."""
+    arrays = (sa.bindparam(column, type_=ARRAY(kind)) for column, kind in columns.items())
+    table: Any = sa.func.unnest(*arrays).table_valued(*(sa.column(column, kind) for column, kind in columns.items()))
+    return table.render_derived(name=name)
+
+
+def _free_slots() -> sa.Select[Any]:
+    """Return the query that locks the free slots. Those that another process is about to take are not free."""
+    within = _unnest("within", providers=sa.Text, bounds=sa.Integer)
+    return (
         sa.select(provider_slots.c.provider, provider_slots.c.slot)
         .join(
             within,
-            sa.and_(provider_slots.c.provider == within.c.provider, provider_slots.c.slot <= within.c.bound),
+            sa.and_(provider_slots.c.provider == within.c.providers, provider_slots.c.slot <= within.c.bounds),
         )
-        .where(provider_slots.c.expire_time <= to_datetime(now))
+        .where(provider_slots.c.expire_time <= _NOW)
         .with_for_update(of=provider_slots, skip_locked=True)
     )
-    free: dict[str, list[int]] = {}
-    for provider, slot in await connection.execute(query):
-        free.setdefault(provider, []).append(slot)
-    return free
 
 
-async def _due(connection: AsyncConnection, now: float, limit: int, free: Mapping[str, list[int]]) -> Sequence[Any]:
-    """Lock and return connections that are due, soonest first, no more per provider than it has free slots."""
-    counts = {provider: len(slots) for provider, slots in free.items()}
-    room = _table({"provider": (sa.Text, list(counts)), "free": (sa.Integer, list(counts.values()))}, "room")
+def _due() -> sa.Select[Any]:
+    """Return the query that locks what is due, soonest first, no more per provider than it has free slots."""
+    room = _unnest("room", providers=sa.Text, free=sa.Integer)
+    most = sa.bindparam("most", type_=sa.Integer)
     of_provider = (
         sa.select(
             connections.c.environment_id,
@@ -149,23 +175,21 @@ async def _due(connection: AsyncConnection, now: float, limit: int, free: Mappin
             connections.c.provider,
             connections.c.next_refresh_time,
         )
-        .where(connections.c.provider == room.c.provider, connections.c.next_refresh_time <= to_datetime(now))
+        .where(connections.c.provider == room.c.providers, connections.c.next_refresh_time <= _NOW)
         .order_by(connections.c.next_refresh_time)
-        .limit(sa.func.least(room.c.free, limit))
+        .limit(sa.func.least(room.c.free, most))
         .with_for_update(skip_locked=True)
         .lateral("of_provider")
     )
-    query = (
+    return (
         sa.select(of_provider)
         .select_from(room.join(of_provider, sa.true()))
         .order_by(of_provider.c.next_refresh_time)
-        .limit(limit)
+        .limit(most)
     )
-    return (await connection.execute(query)).all()
 
 
-def _table(columns: Mapping[str, tuple[Any, list[Any]]], name: str) -> Any:
-    """Return equally long lists as the columns of a table."""
-    arrays = (sa.cast(sa.literal(values, ARRAY(kind)), ARRAY(kind)) for kind, values in columns.values())
-    table: Any = sa.func.unnest(*arrays).table_valued(*(sa.column(c, kind) for c, (kind, _) in columns.items()))
-    return table.render_derived(name=name)
+# Made once: to build a statement takes longer than to run it.
+_HAND_OVER: Final = _hand_over()
+_FREE_SLOTS: Final = _free_slots()
+_DUE: Final = _due()
