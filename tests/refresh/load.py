@@ -230,7 +230,7 @@ async def ten_minutes(world: World, processes: Sequence[Process], count: int, *,
     seeded = await seed(processes[0], world.template.name, expiries, access_token="any", seed_number=seed_number)
     start = world.loop.now()
     gauge = Gauge()
-    async with running(world, processes, gauge, interval=5.0, latency=latency_of):
+    async with running(world, processes, gauge, interval=10.0, latency=latency_of):
         await asyncio.sleep(_FIRST_EXPIRY + 660)
     expires_at = {one.connection_id: one.expires_at for one in seeded}
     begun = Counter(key.connection_id for _, key in gauge.started)

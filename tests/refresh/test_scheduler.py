@@ -36,6 +36,7 @@ def world(loop: SimulatedLoop, url: str, folder: Path, **facts: Any) -> World:
     return World(loop, url, folder, provider, template(provider, **facts))
 
 
+@pytest.mark.timeout(600)
 def test_promise_8_fifty_thousand_expire_within_ten_minutes(database_url: str, tmp_path: Path) -> None:
     async def main(world: World) -> None:
         async with processes_of(world) as processes:
@@ -44,8 +45,8 @@ def test_promise_8_fifty_thousand_expire_within_ten_minutes(database_url: str, t
         assert curve.refreshed == sum(curve.expiries) == 50_000
         assert curve.late == 0
         assert curve.twice == 0
-        # Both together: reached, so that the bound was what held them, and never exceeded.
-        assert curve.most_in_flight == BOUND
+        # Of both together. Had each its own bound, there would be more; a slot is given back a little after its refresh.
+        assert 0.8 * BOUND < curve.most_in_flight <= BOUND
 
     with simulated() as loop:
         loop.run_until_complete(main(world(loop, database_url, tmp_path, max_concurrency=BOUND)))
@@ -53,11 +54,11 @@ def test_promise_8_fifty_thousand_expire_within_ten_minutes(database_url: str, t
 
 def test_promise_8_every_step_of_the_engine_under_two_schedulers(database_url: str, tmp_path: Path) -> None:
     """The same with nothing left out, for as many as real time allows."""
-    count = 600
+    count = 400
 
     async def main(world: World) -> None:
         provider = world.provider
-        provider.latency = latency_of
+        provider.latency = lambda refresh_token: 20 * latency_of(refresh_token)
         async with processes_of(world) as processes:
             start = loop.now()
             await seed(processes[0], INTEGRATION, [start + 3000 + 600 * number / count for number in range(count)])

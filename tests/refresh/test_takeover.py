@@ -35,13 +35,14 @@ LIFE = 3600.0
 
 @dataclass(slots=True)
 class Scene:
-    """Two processes, and a connection whose token has expired unless the scene says otherwise."""
+    """Three processes, and a connection whose token has expired unless the scene says otherwise."""
 
     loop: SimulatedLoop
     provider: SimulatedProvider
     world: World
     first: Process
     second: Process
+    third: Process
 
     async def imported(self, *, expires_in: float, name: str = "customer") -> None:
         granted = self.provider.authorize()
@@ -99,8 +100,8 @@ def play(database_url: str, tmp_path: Path) -> Play:
         async def stage(loop: SimulatedLoop) -> AsyncIterator[Scene]:
             provider = SimulatedProvider(loop, reuse_window=reuse_window, life=LIFE)
             world = World(loop, database_url, tmp_path, provider, template(provider), lease_ttl=lease_ttl)
-            async with processes_of(world) as (first, second):
-                made = Scene(loop, provider, world, first, second)
+            async with processes_of(world, 3) as processes:
+                made = Scene(loop, provider, world, *processes)
                 await made.imported(expires_in=expires_in)
                 yield made
 
@@ -165,8 +166,10 @@ def test_a_refusal_after_a_decided_second_try_ends_in_reauthorization(play: Play
         await asyncio.sleep(60)
         assert await it.read(it.second) is Reason.OUTCOME_UNKNOWN
         it.provider.revoked.add(1)
+        await it.dies(it.second, fault_points.BEFORE_SEND, it.force)
+        await asyncio.sleep(60)
 
-        assert await it.force(it.second) is Reason.REAUTHORIZATION_REQUIRED
+        assert await it.force(it.third) is Reason.REAUTHORIZATION_REQUIRED
 
     play(scene, reuse_window=0.0)
 
