@@ -75,10 +75,14 @@ class Ended(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How a refresh ended; `failure` is set for FAILED."""
+    """How a refresh ended. For FAILED: `failure`, whose `provider` it was, and in how many seconds the next attempt is
+    due, None for never.
+    """
 
     ended: Ended
     failure: ExchangeFailed | None = None
+    provider: str = ""
+    retry_after: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +201,12 @@ class Exchanger:
                 metadata={"provider": lease.request.provider},
                 retry_after=closed_for,
             )
-        if not await self._store.record_attempt(lease, now=self._clock.now(), spend_time=spend_time):
+        try:
+            recorded = await self._store.record_attempt(lease, now=self._clock.now(), spend_time=spend_time)
+        except BaseException:
+            self._breakers.abandon(host)
+            raise
+        if not recorded:
             self._breakers.abandon(host)
             return None
         await fault_points.reach(fault_points.BEFORE_SEND)
@@ -307,7 +316,8 @@ class Exchanger:
         if not await self._store.fail(lease, state, outcome_unknown=unknown):
             # The generation moved: a re-authorization or another exchange won, and this failure says nothing about it.
             return Result(Ended.SHARED)
-        return Result(Ended.FAILED, failure)
+        retry_after = None if state.refresh_due_at is None else max(0.0, state.refresh_due_at - now)
+        return Result(Ended.FAILED, failure, lease.request.provider, retry_after)
 
     async def _release(self, lease: Lease) -> None:
         await self._store.release(lease, now=self._clock.now())

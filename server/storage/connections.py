@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from server import wire
 from server.crypto.data_keys import DataKey, DataKeys
-from server.domain.errors import EtagMismatch, InvalidRequest, NotFound, Reason, Violation
+from server.domain.errors import EtagMismatch, InvalidRequest, NotFound, Reason
 from server.domain.model import (
     AuthMode,
     ConnectionEdit,
@@ -31,7 +31,7 @@ from server.domain.model import (
     RawResponse,
     Status,
 )
-from server.domain.ports import ConnectionImport, ListedConnection, Rendered, StoredConnection
+from server.domain.ports import ConnectionImport, ImportedCredentials, ListedConnection, Rendered, StoredConnection
 from server.storage.engine import from_datetime, storage_errors, to_datetime, transaction
 from server.storage.point_reader import PointReader
 from server.storage.tables import connections as table
@@ -41,6 +41,8 @@ CREDENTIALS: Final = "sealed_credentials"
 GRANT: Final = "sealed_grant"
 _EPOCH: Final = dt.datetime.fromtimestamp(0, dt.UTC)
 _MICROSECOND: Final = dt.timedelta(microseconds=1)
+_NOTHING: Final = ImportedCredentials(NoCredentials(), None, (), None, None, None)
+"""What a connection has whose API needs no credentials."""
 
 
 def matches(key: ConnectionKey) -> sa.ColumnElement[bool]:
@@ -215,9 +217,9 @@ class PostgresConnectionStore:
         return (await connection.execute(query)).one_or_none()
 
     async def _insert(self, connection: AsyncConnection, put: ConnectionImport, now: float) -> Rendered | None:
-        imported = put.imported
-        if imported is None:
-            raise InvalidRequest([Violation("credentials", "is required for a new connection")])
+        if put.missing:
+            raise InvalidRequest(put.missing)
+        imported = put.imported or _NOTHING
         key, uid = put.key, uuid.uuid4()
         created = min(now, put.create_time or now)
         edit = ConnectionEdit(
@@ -228,7 +230,7 @@ class PostgresConnectionStore:
             update_time=now,
             revision=1,
         )
-        state = _imported_state(put, generation=1)
+        state = _imported_state(imported, generation=1)
         data_key = await self._keys.new(key.environment_id, TABLE, uid.bytes)
         identity = wire.identity_fields(key, uid, put.provider, put.auth_mode, created)
         edit_part = wire.edit_part(identity, edit)
@@ -277,7 +279,7 @@ class PostgresConnectionStore:
         values = edit_columns(put.key, row, edit)
         state_part = row.state_part
         if put.imported is not None:
-            state = _imported_state(put, generation=row.generation + 1)
+            state = _imported_state(put.imported, generation=row.generation + 1)
             data_key = await self._keys.open(put.key.environment_id, TABLE, row.uid.bytes, row.wrapped_data_key)
             columns = state_columns(state)
             state_part = columns["state_part"]
@@ -335,9 +337,7 @@ def _check_etag(row: Any, etag: int | None) -> None:
         raise EtagMismatch(wire.etag_of(row.revision))
 
 
-def _imported_state(put: ConnectionImport, *, generation: int) -> CredentialState:
-    imported = put.imported
-    assert imported is not None
+def _imported_state(imported: ImportedCredentials, *, generation: int) -> CredentialState:
     return CredentialState(
         status=Status.ACTIVE,
         failure_reason=None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,11 +25,11 @@ class World:
     _services: list[Service]
     key: str = ""
 
-    def template(self, **facts: object) -> None:
+    def template(self, **facts: Any) -> None:
         """Write the provider's template anew; servers that start later read it."""
         write_template(self.templates, self.oauth, **facts)
 
-    def start(self, *, fault_point: str = "", **settings: str) -> tuple[ServerProcess, Service]:
+    def start(self, *, fault_point: str = "", **settings: Any) -> tuple[ServerProcess, Service]:
         """Start a server; the first also makes the key and the integration."""
         server = self._start(fault_point=fault_point, providers_dir=str(self.templates), **settings)
         first = not self.key

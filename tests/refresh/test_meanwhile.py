@@ -14,7 +14,7 @@ from tests.refresh.conftest import World
 from tests.refresh.test_crashes import wait_until
 from tests.support.service import CONNECTION, INTEGRATION, Service, failure_of
 
-KEY = {"provider_config_key": INTEGRATION, "connection_id": CONNECTION}
+KEY: dict[str, Any] = {"provider_config_key": INTEGRATION, "connection_id": CONNECTION}
 
 
 def struct(**fields: Any) -> struct_pb2.Struct:

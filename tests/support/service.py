@@ -44,7 +44,7 @@ class Failure:
 
 def failure_of(error: grpc.RpcError) -> Failure:
     """Read the rich details of an error."""
-    trailers: Any = error.trailing_metadata() or ()  # type: ignore[attr-defined]
+    trailers: Any = error.trailing_metadata() or ()
     binary = dict(trailers).get("grpc-status-details-bin", b"")
     status = status_pb2.Status.FromString(binary)
     info, retry, bad = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo(), error_details_pb2.BadRequest()
@@ -55,7 +55,7 @@ def failure_of(error: grpc.RpcError) -> Failure:
         if detail.Unpack(retry):
             retry_after = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
     return Failure(
-        code=error.code().name,  # type: ignore[attr-defined]
+        code=error.code().name,
         reason=info.reason,
         message=status.message,
         metadata=dict(info.metadata),
@@ -121,7 +121,7 @@ class Service:
         )
         if expires_in is not None:
             credentials.oauth2.expire_time.CopyFrom(timestamp(time.time() + expires_in))
-        response = self.connections.CreateConnection(
+        response: connection_service_pb2.CreateConnectionResponse = self.connections.CreateConnection(
             connection_service_pb2.CreateConnectionRequest(
                 provider_config_key=key, connection_id=connection_id, credentials=credentials
             ),
@@ -136,7 +136,10 @@ class Service:
         request = connection_service_pb2.GetConnectionRequest(
             provider_config_key=key, connection_id=connection_id, **fields
         )
-        return self.connections.GetConnection(request, timeout=timeout).connection
+        response: connection_service_pb2.GetConnectionResponse = self.connections.GetConnection(
+            request, timeout=timeout
+        )
+        return response.connection
 
     def basic(self, connection_id: str = CONNECTION, *, key: str = INTEGRATION) -> connection_pb2.Connection:
         """Read a connection without its credentials."""
