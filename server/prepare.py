@@ -200,11 +200,11 @@ def bootstrap(config: Config, environment: str, *, recover: bool = False) -> str
     with Database(config) as database:
         keyring = database.keyring()
         check_schema(database.url)
-        return asyncio.run(_admin_key(database.url, keyring, environment, recover=recover))
+        return asyncio.run(_admin_key(config, database.url, keyring, environment, recover=recover))
 
 
-async def _admin_key(url: str, keyring: str, name: str, *, recover: bool) -> str:
-    engine = create_engine(DatabaseSettings(url, pool_size=1))
+async def _admin_key(config: Config, url: str, keyring: str, name: str, *, recover: bool) -> str:
+    engine = create_engine(DatabaseSettings(url, pool_size=1, transaction_pooling=config.database_transaction_pooling))
     try:
         keys = DataKeys(open_keyring(keyring), PostgresEnvironmentKeyStore(engine))
         environments = PostgresEnvironmentStore(engine, keys)
@@ -232,12 +232,12 @@ def first_start(config: Config, url: str, keyring: str) -> None:
     if path.exists():
         return
     try:
-        key = asyncio.run(_admin_key(url, keyring, DEV_ENVIRONMENT, recover=False))
+        key = asyncio.run(_admin_key(config, url, keyring, DEV_ENVIRONMENT, recover=False))
         said = f"The environment `{DEV_ENVIRONMENT}` is ready. Its API key"
     except StartError as error:
         if not isinstance(error.__cause__, EnvironmentAlreadyExists):
             raise
-        key = asyncio.run(_admin_key(url, keyring, DEV_ENVIRONMENT, recover=True))
+        key = asyncio.run(_admin_key(config, url, keyring, DEV_ENVIRONMENT, recover=True))
         said = f"{path} was gone, so there is a new API key. It"
     _write_private(path, key + "\n")
     _say(f"\n{said}, kept in {path}:\n\n    {key}\n")
