@@ -259,10 +259,11 @@ def run_worker(
     reuse_port: bool,
     with_http: bool,
     announce: Callable[[int], None] | None = None,
+    parent: int | None = None,
 ) -> None:
     """Run one serving process until SIGTERM or SIGINT; a second signal ends it at once.
 
-    `announce` is called with the gRPC port when it serves.
+    `announce` is called with the gRPC port when it serves. A worker of several stops when its `parent` has died.
     """
 
     async def main() -> None:
@@ -277,10 +278,10 @@ def run_worker(
             stop.set()
 
         loop.add_signal_handler(signal.SIGTERM, signalled)
-        if reuse_port:
+        if parent is not None:
             # One of several: the parent says when to stop, also for a Ctrl-C, which a terminal sends to all.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
-            orphaned = asyncio.create_task(_stop_without_parent(os.getppid(), stop))
+            orphaned = asyncio.create_task(_stop_without_parent(parent, stop))
         else:
             loop.add_signal_handler(signal.SIGINT, signalled)
         application = Application(config, database_url, keyring, reuse_port=reuse_port, with_http=with_http)

@@ -6,12 +6,14 @@ import re
 import signal
 import socket
 import stat
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.server_process import ServerProcess, default_settings, run_command
+from tests.support.server_process import ROOT, ServerProcess, default_settings, environment, run_command
 
 START_TIMEOUT = 60.0
 
@@ -146,3 +148,19 @@ def test_an_interrupt_stops_the_server_and_its_postgres(start: Start, tmp_path: 
     server.signal(signal.SIGINT)
     assert server.wait(START_TIMEOUT) == 0
     assert not (tmp_path / "data" / "postgres" / "postmaster.pid").exists()
+
+
+def test_a_worker_whose_parent_died_before_it_looked_stops(database_url: str, tmp_path: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    done = subprocess.run(
+        [sys.executable, "-m", "server.worker", str(gone.pid)],
+        cwd=ROOT,
+        env=environment(default_settings(database_url, tmp_path)),
+        capture_output=True,
+        text=True,
+        timeout=START_TIMEOUT,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "parent_died" in done.stderr
