@@ -67,18 +67,24 @@ def migrate() -> None:
     note("the database is up to date")
 
 
-def bootstrap(environment: options.Environment) -> None:
+def bootstrap(
+    environment: options.Environment,
+    *,
+    recover: Annotated[
+        bool, typer.Option("--recover", help="Make one more admin key for an environment whose keys are lost.")
+    ] = False,
+) -> None:
     """Create an environment and its first admin key directly in the database. Prints the key, this once."""
     config = _config()
     import server.prepare  # noqa: PLC0415 - a client has no use for the server's modules
 
     try:
-        key = server.prepare.bootstrap(config, environment)
+        key = server.prepare.bootstrap(config, environment, recover=recover)
     except server.prepare.StartError as error:
         raise CliError(str(error), FAILED) from None
     sys.stdout.write(key + "\n")
     sys.stdout.flush()
-    note(f"the first admin key of {environment}. Keep it now: it cannot be shown again.")
+    note(f"{'an' if recover else 'the first'} admin key of {environment}. Keep it now: it cannot be shown again.")
 
 
 def check_config() -> None:

@@ -140,6 +140,39 @@ def edit_columns(key: ConnectionKey, row: Any, edit: ConnectionEdit) -> dict[str
     }
 
 
+def new_columns(put: ConnectionImport, uid: UUID, data_key: DataKey, now: float) -> dict[str, Any]:
+    """Return the whole row of a connection that did not exist; `data_key` is for `uid`'s row."""
+    imported, key = put.imported or _NOTHING, put.key
+    created = min(now, put.create_time or now)
+    edit = ConnectionEdit(
+        metadata=put.metadata or {},
+        tags=put.tags or {},
+        connection_config=put.connection_config or {},
+        display_name=put.display_name or "",
+        update_time=now,
+        revision=1,
+    )
+    return {
+        "environment_id": key.environment_id,
+        "provider_config_key": key.provider_config_key,
+        "connection_id": key.connection_id,
+        "uid": uid,
+        "provider": put.provider,
+        "auth_mode": put.auth_mode.value,
+        "create_time": to_datetime(created),
+        "wrapped_data_key": data_key.wrapped,
+        "metadata": edit.metadata,
+        "tags": edit.tags,
+        "connection_config": edit.connection_config,
+        "display_name": edit.display_name,
+        "update_time": to_datetime(edit.update_time),
+        "revision": edit.revision,
+        "edit_part": wire.edit_part(wire.identity_fields(key, uid, put.provider, put.auth_mode, created), edit),
+        **state_columns(_imported_state(imported, generation=1)),
+        **sealed_columns(data_key, imported.credentials, imported.raw),
+    }
+
+
 class PostgresConnectionStore:
     """Implements `domain.ports.ConnectionStore`."""
 
@@ -219,43 +252,11 @@ class PostgresConnectionStore:
     async def _insert(self, connection: AsyncConnection, put: ConnectionImport, now: float) -> Rendered | None:
         if put.missing:
             raise InvalidRequest(put.missing)
-        imported = put.imported or _NOTHING
         key, uid = put.key, uuid.uuid4()
-        created = min(now, put.create_time or now)
-        edit = ConnectionEdit(
-            metadata=put.metadata or {},
-            tags=put.tags or {},
-            connection_config=put.connection_config or {},
-            display_name=put.display_name or "",
-            update_time=now,
-            revision=1,
-        )
-        state = _imported_state(imported, generation=1)
-        data_key = await self._keys.new(key.environment_id, TABLE, uid.bytes)
-        identity = wire.identity_fields(key, uid, put.provider, put.auth_mode, created)
-        edit_part = wire.edit_part(identity, edit)
-        columns = state_columns(state)
+        columns = new_columns(put, uid, await self._keys.new(key.environment_id, TABLE, uid.bytes), now)
         statement = (
             postgresql.insert(table)
-            .values(
-                environment_id=key.environment_id,
-                provider_config_key=key.provider_config_key,
-                connection_id=key.connection_id,
-                uid=uid,
-                provider=put.provider,
-                auth_mode=put.auth_mode.value,
-                create_time=to_datetime(created),
-                wrapped_data_key=data_key.wrapped,
-                metadata=edit.metadata,
-                tags=edit.tags,
-                connection_config=edit.connection_config,
-                display_name=edit.display_name,
-                update_time=to_datetime(edit.update_time),
-                revision=edit.revision,
-                edit_part=edit_part,
-                **columns,
-                **sealed_columns(data_key, imported.credentials, imported.raw),
-            )
+            .values(columns)
             .on_conflict_do_nothing(index_elements=["environment_id", "provider_config_key", "connection_id"])
             .returning(table.c.uid)
         )
@@ -264,7 +265,7 @@ class PostgresConnectionStore:
         except sa.exc.IntegrityError as error:
             # The integration was deleted since it was read.
             raise NotFound.integration(key.provider_config_key) from error
-        return Rendered(edit_part + columns["state_part"]) if result.first() is not None else None
+        return Rendered(columns["edit_part"] + columns["state_part"]) if result.first() is not None else None
 
     async def _overwrite(self, connection: AsyncConnection, row: Any, put: ConnectionImport, now: float) -> Rendered:
         present = edit_of(row)

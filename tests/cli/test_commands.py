@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,55 @@ def test_import_reads_one_connection_as_json(run: Runner, fake: Fake) -> None:
     assert json.loads(created.out)["created"] is True
     assert SECRETS not in created.out + created.err
     assert fake.connections["github", "from-json"].tags == {"team": "a"}
+
+
+@pytest.mark.usefixtures("github")
+def test_import_without_arguments_reads_what_is_piped_in(run: Runner, fake: Fake) -> None:
+    document = {"provider_config_key": "github", "connection_id": "piped"}
+    assert run("import", stdin=json.dumps(document)).code == 0
+    assert ("github", "piped") in fake.connections
+    assert run("import", stdin="").code == 2
+
+
+@pytest.mark.usefixtures("github")
+def test_import_takes_a_token_response_as_it_came(run: Runner, fake: Fake) -> None:
+    response = {
+        "access_token": "CANARYaccess2",
+        "refresh_token": "CANARYrefresh2",
+        "token_type": "Bearer",
+        "expires_in": "3600",
+        "scope": "read write",
+        "instance": {"shard": 7},
+    }
+    Path("response.json").write_text(json.dumps(response))
+    before = time.time()
+    shown = run("import", "github", "fresh", "--token-response", "response.json")
+    assert shown.code == 0, shown.err
+    assert SECRETS not in shown.out + shown.err
+    credentials = fake.connections["github", "fresh"].credentials
+    assert credentials.oauth2.access_token == "CANARYaccess2"
+    assert credentials.oauth2.refresh_token == "CANARYrefresh2"
+    assert list(credentials.oauth2.scopes) == ["read", "write"]
+    assert before + 3600 <= credentials.oauth2.expire_time.ToNanoseconds() / 1e9 <= time.time() + 3600
+    assert credentials.raw["instance"]["shard"] == 7
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"access_token": 5}',
+        '{"token": "CANARYx"}',
+        '{"access_token": "CANARYx", "expires_in": "soon"}',
+        '"CANARYx"',
+        "<html>CANARYx</html>",
+    ],
+)
+def test_what_is_no_token_response_is_wrong_usage_and_is_not_repeated(run: Runner, fake: Fake, text: str) -> None:
+    refused = run("import", "github", "x", "--token-response", "-", stdin=text)
+    assert refused.code == 2
+    assert SECRETS not in refused.err
+    assert "--token-response" in refused.err
+    assert not fake.requests["CreateConnection"]
 
 
 @pytest.mark.usefixtures("github")
