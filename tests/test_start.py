@@ -131,6 +131,16 @@ def test_a_folder_that_cannot_be_used_is_told(start: Start, tmp_path: Path) -> N
     assert "Traceback" not in server.logs()
 
 
+def test_another_user_s_start_on_the_same_machine_is_not_in_the_way(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Where the embedded Postgres' library would keep a lock for the whole machine, there is something it cannot open.
+    (tmp_path / "tmp" / ".lockfile").mkdir(parents=True)
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    assert names(start(), tmp_path / "data") == ["dev"]
+
+
 def test_an_interrupt_stops_the_server_and_its_postgres(start: Start, tmp_path: Path) -> None:
     server = start()
     server.signal(signal.SIGINT)
