@@ -36,7 +36,7 @@ def add_reflection(server: Any, services: Sequence[str]) -> None:
 
 def _describe_v1() -> None:
     """Add the description of `v1` to the pool that reflection answers from."""
-    pool = descriptor_pool.Default()  # type: ignore[no-untyped-call]
+    pool = descriptor_pool.Default()
     try:
         pool.FindFileByName(_FILE)
     except KeyError:

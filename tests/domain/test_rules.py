@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -84,13 +85,10 @@ def test_at_most_sixteen_violations_are_raised_together(fields: list[str]) -> No
     found = rules.Violations()
     for field in fields:
         found.add(field, "is wrong")
-    try:
+    with pytest.raises(InvalidRequest) as caught:
         found.raise_if_any()
-    except InvalidRequest as error:
-        assert [violation.field for violation in error.violations] == fields[:16]
-        assert error.metadata["violations"] == str(min(16, len(fields)))
-    else:
-        raise AssertionError("nothing was raised")
+    assert [violation.field for violation in caught.value.violations] == fields[:16]
+    assert caught.value.metadata["violations"] == str(min(16, len(fields)))
 
 
 @given(st.integers(0, 10**9))

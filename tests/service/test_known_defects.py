@@ -131,8 +131,8 @@ def test_paging_neither_skips_nor_repeats_while_others_insert(client: Client) ->
         for place, instant in (("new", 1_700_000_000), ("mid", 1_600_000_005), ("low", 1_500_000_000)):
             client.api_key_connection("mail", f"{place}-{step}", create_time=timestamp(instant + step))
         if step == 1:
-            request = _c.DeleteConnectionRequest(provider_config_key="mail", connection_id=seen[0])
-            client.call(client.connections.DeleteConnection, request)
+            deletion = _c.DeleteConnectionRequest(provider_config_key="mail", connection_id=seen[0])
+            client.call(client.connections.DeleteConnection, deletion)
         step += 1
         assert step < 100
     assert len(seen) == len(set(seen))
