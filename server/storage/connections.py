@@ -6,7 +6,7 @@ import base64
 import datetime as dt
 import json
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
 from uuid import UUID
 
@@ -180,17 +180,18 @@ class PostgresConnectionStore:
         self._reader = reader
         self._keys = keys
 
-    async def read(self, key: ConnectionKey) -> StoredConnection | None:
+    def read(self, key: ConnectionKey) -> Coroutine[Any, Any, StoredConnection | None]:
         """Return a connection by its key with one SELECT, None if there is none."""
-        return await self._reader.read(key)
+        return self._reader.read(key)
 
     async def render(self, stored: StoredConnection) -> Rendered:
         """Return the connection with its credentials, without what refreshes. Raises `CredentialsUnreadable`."""
-        environment_id, row = stored.key.environment_id, stored.uid.bytes
-        key = self._keys.open_cached(environment_id, TABLE, row, stored.wrapped_data_key)
-        if key is None:
-            key = await self._keys.open(environment_id, TABLE, row, stored.wrapped_data_key)
-        return Rendered(stored.basic + key.open(CREDENTIALS, stored.sealed))
+        environment_id, row, wrapped = stored.key.environment_id, stored.uid.bytes, stored.wrapped_data_key
+        shown = self._keys.open_value(environment_id, TABLE, row, wrapped, CREDENTIALS, stored.sealed)
+        if shown is None:
+            key = await self._keys.open(environment_id, TABLE, row, wrapped)
+            shown = key.open(CREDENTIALS, stored.sealed)
+        return Rendered(stored.basic + shown)
 
     async def render_with_refresh_token(self, key: ConnectionKey) -> Rendered | None:
         """Return the connection with everything that is stored, None if it is gone."""
