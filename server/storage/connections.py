@@ -211,7 +211,7 @@ class PostgresConnectionStore:
         self, environment_id: UUID, where: ListFilter, after: ListPosition | None, size: int
     ) -> Sequence[ListedConnection]:
         """Return up to `size` connections after a position, newest first. Holds nothing open afterwards."""
-        query = _page_query(environment_id, where, after, size)
+        query = page_query(environment_id, where, after, size)
         compiled = query.compile(dialect=self._engine.dialect, compile_kwargs={"render_postcompile": True})
         with storage_errors():
             async with self._engine.connect() as connection:
@@ -354,9 +354,10 @@ def _imported_state(put: ConnectionImport, *, generation: int) -> CredentialStat
     )
 
 
-def _page_query(
+def page_query(
     environment_id: UUID, where: ListFilter, after: ListPosition | None, size: int
 ) -> sa.Select[tuple[dt.datetime, UUID, bytes]]:
+    """Return the query for one page of a list, newest first."""
     query = sa.select(table.c.create_time, table.c.uid, table.c.edit_part.op("||")(table.c.state_part)).where(
         table.c.environment_id == environment_id
     )
