@@ -17,12 +17,12 @@ export PYTHONPATH := .:generated
 export PATH := $(CURDIR)/.cache/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint type gen bench lock clean
+.PHONY: help serve test demo-provider lint type gen bench lock clean
 .DELETE_ON_ERROR:
 
 help: ## Explain the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@printf '\n  ARGS="..." is passed on by serve, test and bench; PYTHON=python3.12 chooses the interpreter.\n'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@printf '\n  ARGS="..." is passed on by serve, test, demo-provider and bench; PYTHON=python3.12 chooses the interpreter.\n'
 
 serve: $(RUNTIME) ## Start the service on 127.0.0.1:50051, with a Postgres of its own unless CONNECTIONS_DATABASE_URL is set
 	@$(BIN)/connections serve $(ARGS)
@@ -31,6 +31,9 @@ serve: $(RUNTIME) ## Start the service on 127.0.0.1:50051, with a Postgres of it
 # the real servers that they start too little of a small machine. ARGS=-n0 runs them one by one.
 test: lint type ## Run every check and every test, the same way as .ci/run
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+
+demo-provider: $(DEV) ## Start an OAuth 2 authorization server on 127.0.0.1:9000, for the tour in README.md
+	@$(BIN)/python -m tests.support.oauth_server --demo --port 9000 $(ARGS)
 
 lint: $(DEV) ## Check style, the contract's style and compatibility, and that generated code is up to date
 	$(BIN)/ruff check

@@ -18,7 +18,7 @@ from typing import Any, Final, LiteralString
 import grpc
 import psutil
 import psycopg
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
 
 from bench.load import GET_CONNECTION
 from server.storage.embedded import EmbeddedPostgres

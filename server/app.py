@@ -8,10 +8,11 @@ providers and database.
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import random
 import signal
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -19,13 +20,13 @@ import sqlalchemy as sa
 import uvloop
 
 from server import workers
-from server.config import Config
+from server.config import Config, variable
 from server.crypto.data_keys import DataKeys
 from server.domain.api_keys import ApiKeys, Authenticator
 from server.domain.connections import Connections
 from server.domain.errors import ServiceError
 from server.domain.integrations import Integrations
-from server.prepare import Database, StartError, check_schema, first_start, open_keyring, verify_keys
+from server.prepare import Database, StartError, check_schema, first_start, open_keyring, say_what_next, verify_keys
 from server.providers.catalogue import Catalogue
 from server.providers.exchange import ProviderExchange
 from server.providers.outbound import Outbound
@@ -70,10 +71,12 @@ class Application:
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = asyncio.Event()
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Serve until `stop` is set, then drain. Raises `StartError`."""
+    async def run(self, stop: asyncio.Event, announce: Callable[[int], None] | None = None) -> None:
+        """Serve until `stop` is set, then drain. `announce` gets the port once it serves. Raises `StartError`."""
         async with AsyncExitStack() as stack:
             readiness, server, flights = await self._start(stack)
+            if announce is not None:
+                announce(server.port)
             await stop.wait()
             await self._drain(readiness, server, flights)
 
@@ -148,13 +151,14 @@ class Application:
         )
         server = RpcServer(_server_settings(config, reuse_port=self._reuse_port), servicers, steps, readiness)
         monitoring = Monitoring(config.http_address, readiness.check_once)
-        try:
-            await server.start()
-            if self._with_http:
-                await monitoring.start()
-                stack.push_async_callback(monitoring.stop)
-        except OSError as error:
-            raise StartError(f"{error}; is another server running, or is the address wrong?") from error
+        await _listen(server.start(), variable("grpc_address"), config.grpc_address)
+        if self._with_http:
+            try:
+                await _listen(monitoring.start(), variable("http_address"), config.http_address)
+            except StartError:
+                await server.stop(0)
+                raise
+            stack.push_async_callback(monitoring.stop)
         stack.push_async_callback(self._end_tasks)
         self._spawn("clock", clock.keep_set())
         self._spawn("readiness", readiness.watch())
@@ -187,6 +191,16 @@ class Application:
         # An exchange that has begun is worth waiting for whoever wanted it: its token may be spent.
         cancelled = await flights.drain(config.exchange_timeout)
         log.get().info("stopped", calls_left=left, refreshes_cancelled=cancelled)
+
+
+async def _listen(start: Coroutine[Any, Any, None], setting: str, address: str) -> None:
+    try:
+        await start
+    except OSError as error:
+        raise StartError(
+            f"cannot listen on {address}: another process does, or the address is not this machine's; {setting} chooses"
+            " another"
+        ) from error
 
 
 def _report_death(task: asyncio.Task[None]) -> None:
@@ -228,14 +242,28 @@ def serve(config: Config) -> int:
             migrations.upgrade(database.url)
             first_start(config, database.url, keyring)
         check_schema(database.url)
+        announce = functools.partial(say_what_next, config) if database.embedded else None
         if config.workers > 1:
+            if announce is not None:
+                announce(int(config.grpc_address.rpartition(":")[2]))
             return workers.supervise(config, database.url, keyring)
-        run_worker(config, database.url, keyring, reuse_port=False, with_http=True)
+        run_worker(config, database.url, keyring, reuse_port=False, with_http=True, announce=announce)
     return 0
 
 
-def run_worker(config: Config, database_url: str, keyring: str, *, reuse_port: bool, with_http: bool) -> None:
-    """Run one serving process until SIGTERM or SIGINT; a second signal ends it at once."""
+def run_worker(
+    config: Config,
+    database_url: str,
+    keyring: str,
+    *,
+    reuse_port: bool,
+    with_http: bool,
+    announce: Callable[[int], None] | None = None,
+) -> None:
+    """Run one serving process until SIGTERM or SIGINT; a second signal ends it at once.
+
+    `announce` is called with the gRPC port when it serves.
+    """
 
     async def main() -> None:
         stop = asyncio.Event()
@@ -255,7 +283,8 @@ def run_worker(config: Config, database_url: str, keyring: str, *, reuse_port: b
             orphaned = asyncio.create_task(_stop_without_parent(os.getppid(), stop))
         else:
             loop.add_signal_handler(signal.SIGINT, signalled)
-        await Application(config, database_url, keyring, reuse_port=reuse_port, with_http=with_http).run(stop)
+        application = Application(config, database_url, keyring, reuse_port=reuse_port, with_http=with_http)
+        await application.run(stop, announce)
         if orphaned is not None:
             orphaned.cancel()
 
@@ -265,7 +294,7 @@ def run_worker(config: Config, database_url: str, keyring: str, *, reuse_port: b
 
 async def _stop_without_parent(parent: int, stop: asyncio.Event) -> None:
     """Stop when the parent has died: a worker that nobody watches would hold the port for ever."""
-    while os.getppid() == parent:
+    while os.getppid() == parent:  # noqa: ASYNC110 (nothing tells a process that its parent has died)
         await asyncio.sleep(0.5)
     log.get().error("parent_died")
     stop.set()

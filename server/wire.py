@@ -8,6 +8,7 @@ messages concatenate, so a read joins the parts and parses nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
@@ -53,7 +54,7 @@ def _set(target: Value, item: Any) -> None:
     elif isinstance(item, bool):
         target.bool_value = item
     elif isinstance(item, int):
-        if abs(item) <= _EXACT_INTEGER:
+        if _survives(item):
             target.number_value = item
         else:
             target.string_value = str(item)
@@ -69,6 +70,16 @@ def _set(target: Value, item: Any) -> None:
         values.SetInParent()
         for element in item:
             _set(values.values.add(), element)
+
+
+def _survives(integer: int) -> bool:
+    """Return whether a double gives all digits back. 1e17 from a caller comes back from jsonb as such an integer."""
+    if abs(integer) <= _EXACT_INTEGER:
+        return True
+    try:
+        return Decimal(repr(float(integer))) == integer
+    except OverflowError:
+        return False
 
 
 def from_struct(struct: Struct) -> dict[str, Any]:

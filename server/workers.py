@@ -80,7 +80,8 @@ class _Supervisor:
                     continue
                 log.get().error("worker_died", index=index, exit_code=code)
                 time.sleep(_RESTART_PAUSE)
-                self._start(index)
+                if not self._signals:
+                    self._start(index)
         return 1 if self._failed else 0
 
     _failed = False

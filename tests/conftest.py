@@ -109,11 +109,12 @@ class StartServer(Protocol):
     """Starts a server and returns it when it is ready."""
 
     def __call__(
-        self, *arguments: str, database: str | None = None, ready: bool = True, **settings: str
+        self, *arguments: str, database: str | None = None, ready: bool = True, fault_point: str = "", **settings: str
     ) -> ServerProcess:
         """Start one. `arguments` go to `serve`, `settings` are variables without their prefix, in lower case.
 
-        `database` is a URL, of the test's own database if left out. With `ready=False` it returns at once.
+        `database` is a URL, of the test's own database if left out. With `ready=False` it returns at once. `fault_point`:
+        see `tests/support/faulty_server.py`.
         """
         ...
 
@@ -123,12 +124,17 @@ def connections_server(request: pytest.FixtureRequest, tmp_path: Path, canaries:
     """Start servers as real processes. At the end of the test they are killed and their logs searched for secrets."""
     started: list[ServerProcess] = []
 
-    def start(*arguments: str, database: str | None = None, ready: bool = True, **settings: str) -> ServerProcess:
+    def start(
+        *arguments: str, database: str | None = None, ready: bool = True, fault_point: str = "", **settings: str
+    ) -> ServerProcess:
         url = database or request.getfixturevalue("database_url")
         chosen = {f"CONNECTIONS_{name.upper()}": value for name, value in settings.items()}
         number = len(started)
         server = ServerProcess(
-            default_settings(url, tmp_path / f"data-{number}") | chosen, tmp_path / f"server-{number}.log", arguments
+            default_settings(url, tmp_path / f"data-{number}") | chosen,
+            tmp_path / f"server-{number}.log",
+            arguments,
+            fault_point=fault_point,
         )
         started.append(server)
         if ready:

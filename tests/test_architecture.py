@@ -49,6 +49,7 @@ ALLOWED: dict[str, set[str]] = {
         "rpc",
         "web",
         "workers",
+        "prepare",
     },
     "prepare": {"config", "telemetry", "domain", "storage", "crypto"},
     # Processes around `app`: the parent of several, and each of them.

@@ -23,6 +23,7 @@ from server.cli.errors import CliError, failure_of
 from server.cli.help import examples
 from server.cli.output import compact, note, print_fields, print_json, print_json_line, print_table, to_json
 from server.cli.text import clean, instant, label
+from server.cli.watching import watch
 from server.telemetry.redaction import redact
 
 
@@ -61,7 +62,12 @@ def register(app: typer.Typer) -> None:
     app.command(epilog=_GET_EXAMPLES)(get)
     app.command("list", epilog=_LIST_EXAMPLES)(list_)
     app.command(epilog=examples("connections delete github customer-42 --revoke"))(delete)
-    app.command(epilog=examples("connections refresh github customer-42 --timeout 1m"))(refresh)
+    app.command(
+        epilog=examples(
+            "connections refresh github customer-42 --timeout 1m",
+            "connections refresh github customer-42 --watch",
+        )
+    )(refresh)
 
 
 def get(
@@ -99,6 +105,9 @@ def refresh(
     provider_config_key: options.Key,
     connection_id: options.ConnectionId,
     *,
+    follow: Annotated[
+        bool, typer.Option("--watch", help="Force nothing: print a line whenever the credentials' state changes.")
+    ] = False,
     refresh_token: RefreshToken = False,
     reveal: Reveal = False,
     token: Token = False,
@@ -108,6 +117,12 @@ def refresh(
     address: options.Address = "",
 ) -> None:
     """Get new credentials from the provider now, whatever the state of the present ones."""
+    if follow:
+        basic = GetConnectionRequest(
+            provider_config_key=provider_config_key, connection_id=connection_id, view="CONNECTION_VIEW_BASIC"
+        )
+        with connect(timeout, address) as client:
+            watch(client, basic, as_json=as_json)
     request = ForceRefreshRequest(
         provider_config_key=provider_config_key,
         connection_id=connection_id,

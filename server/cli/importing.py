@@ -18,12 +18,13 @@ from server.cli.connections import print_connection
 from server.cli.errors import FAILED, INTERRUPTED, CliError
 from server.cli.help import examples
 from server.cli.output import note, print_json
-from server.cli.requests import parse_request
+from server.cli.requests import parse_request, parse_token_response
 
 _EXAMPLES = examples(
+    "connections import github customer-42 --token-response response.json --tag organization=acme",
     "connections import github customer-42 --access-token @token --refresh-token @refresh --expires-in 1h",
     "connections import sendgrid customer-42 --api-key - < key",
-    "connections import --file connection.json",
+    "connections import --file connection.json      (or: connections import < connection.json)",
     "connections import --jsonl connections.jsonl --errors failed.jsonl",
 )
 
@@ -39,7 +40,7 @@ def import_(
     provider_config_key: Annotated[
         str,
         typer.Argument(
-            metavar="[PROVIDER_CONFIG_KEY]",
+            metavar="PROVIDER_CONFIG_KEY",
             help="The integration.",
             autocompletion=completion.integrations,
             show_default=False,
@@ -47,9 +48,7 @@ def import_(
     ] = "",
     connection_id: Annotated[
         str,
-        typer.Argument(
-            metavar="[CONNECTION_ID]", help="A name of your choice; a UUID if left out.", show_default=False
-        ),
+        typer.Argument(metavar="CONNECTION_ID", help="A name of your choice; a UUID if left out.", show_default=False),
     ] = "",
     *,
     file: Annotated[
@@ -65,13 +64,25 @@ def import_(
     concurrency: Annotated[
         int, typer.Option("--concurrency", min=1, max=1024, help="With --jsonl: calls in flight.")
     ] = 64,
+    token_response: Annotated[
+        str,
+        typer.Option(
+            "--token-response", metavar="PATH", help="The provider's token response (JSON), just received; - for stdin."
+        ),
+    ] = "",
     access_token: Annotated[
         str | None, typer.Option("--access-token", help=f"OAuth 2.0 access token; {_SECRET}")
     ] = None,
     refresh_token: Annotated[str | None, typer.Option("--refresh-token", help=f"Refresh token; {_SECRET}")] = None,
     expires_in: Annotated[
         float,
-        typer.Option("--expires-in", metavar="DURATION", parser=options.duration, help="Life of the access token."),
+        typer.Option(
+            "--expires-in",
+            metavar="DURATION",
+            parser=options.duration,
+            help="Life of the access token; not known if left out.",
+            show_default=False,
+        ),
     ] = options.ZERO,
     token_type: Annotated[str, typer.Option("--token-type", help="How to use it, for example Bearer.")] = "",
     scope: Annotated[list[str] | None, typer.Option("--scope", help="Scope that was granted; repeatable.")] = None,
@@ -102,23 +113,29 @@ def import_(
     {"provider_config_key": "github", "connection_id": "customer-42", "credentials": {"oauth2": {"access_token": "…"}}}.
     Every line needs a connection_id, so an import that was interrupted is simply run again.
     """
-    if bool(provider_config_key) + bool(file) + bool(jsonl) != 1:
-        raise typer.BadParameter("give a PROVIDER_CONFIG_KEY, --file or --jsonl", param_hint="import")
+    piped = not (provider_config_key or file or jsonl) and not sys.stdin.isatty()
+    text = sys.stdin.read() if piped else ""
+    if bool(provider_config_key) + bool(file) + bool(jsonl) + bool(text) != 1:
+        raise typer.BadParameter(
+            "give either a PROVIDER_CONFIG_KEY with options, or --file (or pipe one connection in), or --jsonl",
+            param_hint="import",
+        )
     if jsonl:
         _bulk(jsonl, errors, concurrency, timeout, address)
         return
-    if file:
-        text = sys.stdin.read() if file == "-" else _read(file)
+    if file or text:
+        text = text or _read(file, "--file")
         try:
             request = parse_request(text)
         except ValueError as error:
-            raise typer.BadParameter(str(error), param_hint="--file") from None
+            raise typer.BadParameter(str(error), param_hint="--file" if file else "standard input") from None
     else:
         request = CreateConnectionRequest(
             provider_config_key=provider_config_key, connection_id=connection_id, display_name=display_name, etag=etag
         )
         _set_credentials(
             request,
+            token_response=token_response,
             oauth2={"access_token": access_token, "refresh_token": refresh_token},
             client={"client_id": client_id, "client_secret": client_secret},
             api_key=api_key,
@@ -143,6 +160,7 @@ def import_(
 def _set_credentials(
     request: CreateConnectionRequest,
     *,
+    token_response: str,
     oauth2: dict[str, str | None],
     client: dict[str, str | None],
     api_key: str | None,
@@ -150,6 +168,7 @@ def _set_credentials(
     token: dict[str, Any],
 ) -> None:
     kinds = {
+        "--token-response": bool(token_response),
         "--access-token": any(value is not None for value in oauth2.values()),
         "--api-key": api_key is not None,
         "--username": any(value is not None for value in login.values()),
@@ -158,11 +177,18 @@ def _set_credentials(
         # An access token may come with a client of the connection's own; a refresh token cannot.
         if oauth2["refresh_token"] is not None:
             raise typer.BadParameter("client credentials have no refresh token", param_hint="--refresh-token")
-        kinds = {"--client-id": True, "--api-key": kinds["--api-key"], "--username": kinds["--username"]}
+        del kinds["--access-token"]
+        kinds["--client-id"] = True
     given = [name for name, present in kinds.items() if present]
     if len(given) > 1:
         raise typer.BadParameter("credentials of one kind only", param_hint=" and ".join(given))
     if not given:
+        return
+    if given == ["--token-response"]:
+        try:
+            request.credentials.CopyFrom(parse_token_response(_read(token_response, "--token-response")))
+        except ValueError as error:
+            raise typer.BadParameter(str(error), param_hint="--token-response") from None
         return
     credentials = request.credentials
     if given == ["--api-key"]:
@@ -205,8 +231,8 @@ def _bulk(jsonl: str, errors: Path | None, concurrency: int, timeout: float, add
         raise CliError(f"{summary.failed} of {summary.total} lines failed", FAILED, "correct them and import again")
 
 
-def _read(path: str) -> str:
+def _read(path: str, option: str) -> str:
     try:
-        return Path(path).read_text(encoding="utf-8")
+        return sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
-        raise typer.BadParameter(f"the file {path!r} cannot be read as text", param_hint="--file") from None
+        raise typer.BadParameter(f"the file {path!r} cannot be read as text", param_hint=option) from None

@@ -19,12 +19,27 @@ from server.telemetry.redaction import redact
 
 _SAMPLE: Final = 100
 _WIDEST: Final = 60
+_EXACT_INTEGER: Final = 2**53
 
 
 def to_json(message: Message, *, reveal: bool = False) -> dict[str, Any]:
     """Return a message as protobuf JSON with the contract's own field names, secrets masked unless revealed."""
     shown = message if reveal else redact(message)
-    return MessageToDict(shown, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+    found = MessageToDict(shown, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+    return {name: _integral(value) for name, value in found.items()}
+
+
+def _integral(value: Any) -> Any:
+    """Return a JSON value with integral numbers as integers. The contract's only floats are those of a `Struct`, which
+    knows no integers: people and programs wrote 5 and shall not read 5.0.
+    """
+    if isinstance(value, dict):
+        return {name: _integral(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_integral(item) for item in value]
+    if isinstance(value, float) and value.is_integer() and abs(value) <= _EXACT_INTEGER:
+        return int(value)
+    return value
 
 
 def print_json(message: Message, *, reveal: bool = False) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import Final
 
+from connections.v1.connection_pb2 import Credentials
 from connections.v1.connection_service_pb2 import CreateConnectionRequest
 from google.protobuf.json_format import ParseDict, ParseError
 
@@ -28,6 +30,35 @@ def parse_request(text: str | bytes) -> CreateConnectionRequest:
     except (TypeError, AttributeError, ValueError, RecursionError):
         # ParseDict lets these escape for shapes that it does not foresee; their texts quote values too.
         raise ValueError("does not have the shape of a CreateConnectionRequest") from None
+
+
+def parse_token_response(text: str) -> Credentials:
+    """Read a token response (RFC 6749 section 5.1) that came just now; all of it is kept as `raw`.
+
+    Raises ValueError without any of the values.
+    """
+    response = parse_object(text)
+    credentials = Credentials()
+    oauth2 = credentials.oauth2
+    for name in ("access_token", "refresh_token", "token_type"):
+        value = response.get(name)
+        if value is not None and not isinstance(value, str):
+            raise ValueError(f"{name}: expected a text")
+        setattr(oauth2, name, value or "")
+    if not oauth2.access_token:
+        raise ValueError("access_token is missing: this is not a token response")
+    expires_in = response.get("expires_in")
+    if expires_in is not None:
+        try:
+            # Some providers quote it.
+            oauth2.expire_time.FromNanoseconds(time.time_ns() + int(expires_in) * 10**9)
+        except (TypeError, ValueError, OverflowError):
+            raise ValueError("expires_in: expected a number of seconds") from None
+    scope = response.get("scope")
+    if isinstance(scope, str):
+        oauth2.scopes.extend(scope.split())
+    credentials.raw.update(response)
+    return credentials
 
 
 def _explain(text: str) -> str:

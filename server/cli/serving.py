@@ -13,7 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from server.cli import options
 from server.cli.client import find_target, open_channel
-from server.cli.errors import FAILED, USAGE, CliError, cli_error
+from server.cli.errors import FAILED, NOT_FOUND, USAGE, CliError, cli_error
 from server.cli.help import examples
 from server.cli.output import note, print_table
 from server.config import Config, ConfigError
@@ -67,18 +67,24 @@ def migrate() -> None:
     note("the database is up to date")
 
 
-def bootstrap(environment: options.Environment) -> None:
+def bootstrap(
+    environment: options.Environment,
+    *,
+    recover: Annotated[
+        bool, typer.Option("--recover", help="Make one more admin key for an environment whose keys are lost.")
+    ] = False,
+) -> None:
     """Create an environment and its first admin key directly in the database. Prints the key, this once."""
     config = _config()
     import server.prepare  # noqa: PLC0415 - a client has no use for the server's modules
 
     try:
-        key = server.prepare.bootstrap(config, environment)
+        key = server.prepare.bootstrap(config, environment, recover=recover)
     except server.prepare.StartError as error:
         raise CliError(str(error), FAILED) from None
     sys.stdout.write(key + "\n")
     sys.stdout.flush()
-    note(f"the first admin key of {environment}. Keep it now: it cannot be shown again.")
+    note(f"{'an' if recover else 'the first'} admin key of {environment}. Keep it now: it cannot be shown again.")
 
 
 def check_config() -> None:
@@ -101,13 +107,15 @@ def healthcheck(
     timeout: options.Timeout = _HEALTH_TIMEOUT,
     address: options.Address = "",
 ) -> None:
-    """Ask the server whether it serves (grpc.health.v1). Needs no key. Exit code 0 if it does, else 1 or 5."""
+    """Ask the server whether it serves (grpc.health.v1). Needs no key. Exit code 0 if it does, else 1, 3 or 5."""
     target = find_target(os.environ, address)
     request = health_pb2.HealthCheckRequest(service=service)
     with open_channel(target) as channel:
         try:
             response = health_pb2_grpc.HealthStub(channel).Check(request, timeout=timeout)
         except grpc.RpcError as error:
+            if service and error.code() is grpc.StatusCode.NOT_FOUND:
+                raise CliError(f"{target.address} has no service {service!r}", NOT_FOUND) from None
             raise cli_error(error, target.address, timeout) from None
     state = health_pb2.HealthCheckResponse.ServingStatus.Name(response.status)
     if response.status != health_pb2.HealthCheckResponse.SERVING:

@@ -12,10 +12,11 @@ from uuid import UUID
 
 from server.domain import rules
 from server.domain.clock import Clock
-from server.domain.errors import NotFound, Violation
+from server.domain.errors import InvalidRequest, NotFound, Violation
 from server.domain.lifetime import DEFAULT_MARGIN, when_due
 from server.domain.merge_patch import merge_patch
 from server.domain.model import (
+    AuthMode,
     ConnectionEdit,
     ConnectionKey,
     Credentials,
@@ -39,6 +40,8 @@ from server.domain.ports import (
 
 _FETCH: Final = 1000
 """Rows per query of a list, whatever the page size: round trips cost more than rows."""
+_CLOCK_SKEW: Final = 60.0
+"""Seconds by which a caller's clock may be ahead of ours before a time of its counts as the future."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +109,10 @@ class Connections:
         Raises `InvalidRequest` if the template says that it cannot work, `NotFound`, `EtagMismatch`.
         """
         integration = await self._integrations.get(new.key.environment_id, new.key.provider_config_key)
-        self._check(integration, new)
+        missing = self._check(integration, new)
         now = self._clock.now()
+        if new.create_time is not None and new.create_time > now + _CLOCK_SKEW:
+            raise InvalidRequest([Violation("create_time", "is in the future")])
         return await self._store.put(
             ConnectionImport(
                 key=new.key,
@@ -119,24 +124,28 @@ class Connections:
                 tags=new.tags,
                 display_name=new.display_name,
                 create_time=new.create_time,
+                missing=missing,
             ),
             etag=etag,
             now=now,
         )
 
-    def _check(self, integration: Integration, new: NewConnection) -> None:
+    def _check(self, integration: Integration, new: NewConnection) -> list[Violation]:
+        """Refuse what can never work; return what an existing connection may have already, but a new one lacks."""
         if self._providers.info(integration.provider) is None:
             raise NotFound.provider(integration.provider)
-        if new.credentials is None and new.connection_config is None:
-            return
-        violations = rules.Violations()
+        found = rules.Violations()
+        missing = []
+        if new.credentials is None and integration.auth_mode is not AuthMode.NONE:
+            missing.append(Violation("credentials", "is required for a new connection"))
         config = {**(new.connection_config or {}), **integration.connection_config}
-        found = self._providers.check_connection(integration.provider, new.credentials, config)
-        if new.connection_config is None:
-            # An existing connection keeps its config, which this request does not show.
-            found = [violation for violation in found if not violation.field.startswith("connection_config")]
-        violations.extend(found)
-        violations.raise_if_any()
+        for violation in self._providers.check_connection(integration.provider, new.credentials, config):
+            if new.connection_config is None and violation.field.startswith("connection_config"):
+                missing.append(violation)
+            else:
+                found.extend([violation])
+        found.raise_if_any()
+        return missing
 
     def _imported(self, integration: Integration, new: NewConnection, now: float) -> ImportedCredentials:
         credentials = new.credentials

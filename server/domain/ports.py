@@ -68,7 +68,7 @@ class ImportedCredentials:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionImport:
-    """What an import writes. None keeps what an existing connection has."""
+    """What an import writes. None keeps what an existing connection has; `missing` says what a new one would lack."""
 
     key: ConnectionKey
     provider: str
@@ -79,6 +79,7 @@ class ConnectionImport:
     tags: Mapping[str, str] | None
     display_name: str | None
     create_time: float | None
+    missing: Sequence[Violation] = ()
 
 
 class ConnectionStore(Protocol):
@@ -106,7 +107,7 @@ class ConnectionStore(Protocol):
         """Create the connection, or update the one that has the key; return it and whether it was created.
 
         Raises `NotFound` (integration; connection, if `etag` is given), `EtagMismatch`, and `InvalidRequest` if a new
-        connection has no credentials.
+        connection lacks something.
         """
         ...
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from server.domain.clock import Clock
+from server.telemetry import metrics
 
 FAILURES_TO_OPEN: Final = 5
 FIRST_PAUSE: Final = 15.0
@@ -47,7 +48,8 @@ class Breakers:
 
     def succeed(self, host: str) -> None:
         """Record that the host answered, whatever it answered."""
-        self._hosts.pop(host, None)
+        if self._hosts.pop(host, None) is not None:
+            self._show()
 
     def fail(self, host: str) -> None:
         """Record an outage: no answer, or a server error."""
@@ -58,6 +60,7 @@ class Breakers:
         state.failures += 1
         if state.failures >= FAILURES_TO_OPEN:
             state.open_until = self._clock.now() + state.pause
+            self._show()
 
     def abandon(self, host: str) -> None:
         """Record that an exchange that was let in did not take place."""
@@ -66,8 +69,8 @@ class Breakers:
             state.probing = False
 
     def open_hosts(self) -> list[str]:
-        """Return the hosts to which no exchange may start now."""
-        now = self._clock.now()
-        return [
-            host for host, state in self._hosts.items() if state.failures >= FAILURES_TO_OPEN and now < state.open_until
-        ]
+        """Return the hosts to which exchanges are let through one at a time, if at all."""
+        return [host for host, state in self._hosts.items() if state.failures >= FAILURES_TO_OPEN]
+
+    def _show(self) -> None:
+        metrics.BREAKERS_OPEN.set(len(self.open_hosts()))

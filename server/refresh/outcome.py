@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -146,6 +147,9 @@ def after_failure(lease: Lease, failure: ExchangeFailed, rules: Rules, *, now: f
             return dataclasses.replace(failing, status=Status.REAUTHORIZATION_REQUIRED)
         case FailureKind.PERMANENT:
             return failing
+        case _ if lease.state.failure_reason is Reason.OUTCOME_UNKNOWN:
+            # Somebody forced it, and nothing was learnt: the token is not presented again unless somebody decides so.
+            return dataclasses.replace(failing, failure_reason=Reason.OUTCOME_UNKNOWN)
         case FailureKind.CONFIGURATION:
             wait = backoff(attempts, first=FIRST_CLIENT_BACKOFF, random=rules.random())
         case _:
@@ -200,6 +204,7 @@ def why_unusable(
                 "providerConfigKey": key.provider_config_key,
                 "connectionId": key.connection_id,
                 "lastReason": "" if failure_reason is None else failure_reason.name,
+                "nextRefreshTime": _rfc3339(refresh_due_at),
             },
             retry_after=max(0.0, refresh_due_at - now),
         )
@@ -207,5 +212,10 @@ def why_unusable(
         "the token has expired, or lives shorter than min_ttl, and there is no way to refresh it; "
         "import new credentials or ask the end user to authorize again",
         metadata={"providerConfigKey": key.provider_config_key, "connectionId": key.connection_id}
-        | ({} if expires_at is None else {"expireTimeUnix": str(int(expires_at))}),
+        | ({} if expires_at is None else {"expireTime": _rfc3339(expires_at)}),
     )
+
+
+def _rfc3339(instant: float) -> str:
+    """Return an instant to the second, as the JSON form of a `Timestamp` has it."""
+    return dt.datetime.fromtimestamp(int(instant), dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -102,7 +102,7 @@ class Reader:
         before = await self._read(key)
         result, outcome = await self._forced_flight(before, deadline)
         if result.failure is not None:
-            raise error_of(result.failure.reason, key, retry_after=result.failure.retry_after)
+            raise error_of(result.failure.reason, key, result.provider, retry_after=result.retry_after)
         if result.ended is Ended.NOT_NEEDED:
             raise NotRefreshable(
                 "these credentials cannot be refreshed: their kind has no refresh, or there is no refresh token",
@@ -189,7 +189,7 @@ class Reader:
             raise failure
         assert result is not None
         assert result.failure is not None
-        raise error_of(result.failure.reason, stored.key, retry_after=result.failure.retry_after)
+        raise error_of(result.failure.reason, stored.key, result.provider, retry_after=result.retry_after)
 
     async def _wait(self, flight: Flight, deadline: Deadline) -> Result:
         result = await wait_for(flight, max(0.0, deadline.remaining() - _RESERVE))

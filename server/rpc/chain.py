@@ -178,7 +178,10 @@ async def errors(inner: Endpoint, request: Any, call: Call) -> Any:
 
 
 def _log_defect(call: Call, error: BaseException) -> None:
-    """Log what failed and where, without the exception's text: it may quote what it was given."""
+    """Log what failed and where, without the exception's text: it may quote what it was given.
+
+    The name is not `exception`, which the renderer for people takes for a traceback.
+    """
     frames = []
     trace = error.__traceback__
     while trace is not None:
@@ -190,7 +193,7 @@ def _log_defect(call: Call, error: BaseException) -> None:
     while cause is not None and len(causes) < 5:
         causes.append(type(cause).__name__)
         cause = cause.__cause__
-    log.get().error("defect", method=call.method, exception=causes, frames=frames[-8:])
+    log.get().error("defect", method=call.method, exceptions=causes, frames=frames[-8:])
 
 
 class Shed:

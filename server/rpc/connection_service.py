@@ -191,7 +191,7 @@ class ConnectionService:
             found.add("connection", "is required")
         paths = validate.mask(
             found,
-            request.update_mask.paths if request.HasField("update_mask") else ("*",),
+            request.update_mask.paths or ("*",),
             ("connection_config", "display_name"),
             prefix="connection_config.",
         )

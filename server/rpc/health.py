@@ -24,6 +24,7 @@ class Readiness:
         self._names = ("", *services)
         self._check = check
         self._ready: bool | None = None
+        self._draining = False
 
     async def start(self) -> None:
         """Set everything to NOT_SERVING: the servicer begins with SERVING, which nothing has shown yet."""
@@ -40,12 +41,13 @@ class Readiness:
 
     async def check_once(self) -> bool:
         """Check now, and set the statuses by it."""
-        works = await self._works()
+        works = await self._works() and not self._draining
         await self._set(ready=works)
         return works
 
     async def drain(self) -> None:
         """Say NOT_SERVING from now on, whatever happens."""
+        self._draining = True
         self._ready = False
         await self.servicer.enter_graceful_shutdown()
 
@@ -59,7 +61,7 @@ class Readiness:
         return True
 
     async def _set(self, *, ready: bool) -> None:
-        if ready == self._ready:
+        if self._draining or ready == self._ready:
             return
         if self._ready is not None or ready:
             log.get().info("readiness", serving=ready)

@@ -93,7 +93,7 @@ class IntegrationService:
         message = request.integration
         found.check(rules.name, "integration.provider_config_key", message.provider_config_key)
         etag = validate.etag(found, request.etag)
-        if request.HasField("update_mask"):
+        if request.update_mask.paths:
             paths = validate.mask(found, request.update_mask.paths, _MUTABLE)
         else:
             paths = {field.name for field, _ in message.ListFields()} & set(_MUTABLE)

@@ -72,7 +72,7 @@ def view(found: rules.Violations, value: int) -> bool:
 def min_ttl(found: rules.Violations, value: Duration) -> float:
     """Return `min_ttl` in seconds."""
     seconds = value.seconds + value.nanos / 1e9
-    if not 0 <= seconds <= rules.MAX_MIN_TTL:
+    if value.seconds < 0 or value.nanos < 0 or not 0 <= seconds <= rules.MAX_MIN_TTL:
         found.add("min_ttl", "must be from 0 s to 24 h")
     return seconds
 

@@ -26,10 +26,12 @@ class IntegrationColumns:
 
 
 def attempt_of(lease: Lease) -> sa.ColumnElement[bool]:
+    """Return the condition that holds for the attempts row of a lease's connection."""
     return sa.and_(refresh_attempts.c.environment_id == lease.key.environment_id, refresh_attempts.c.uid == lease.uid)
 
 
 def integration_of(lease: Lease) -> sa.ColumnElement[bool]:
+    """Return the condition that holds for a lease's integration."""
     return sa.and_(
         integrations.c.environment_id == lease.key.environment_id,
         integrations.c.provider_config_key == lease.key.provider_config_key,
@@ -42,6 +44,7 @@ def end_attempt(lease: Lease) -> sa.Delete:
 
 
 def take_lease(key: ConnectionKey, owner: UUID, now: float, ttl: float) -> Any:
+    """Return the statement that takes the lease if it is free, and tells what an earlier owner left."""
     insert = postgresql.insert(refresh_attempts).from_select(
         ["environment_id", "uid", "generation", "owner", "lease_expire_time"],
         sa.select(
@@ -76,6 +79,7 @@ def take_lease(key: ConnectionKey, owner: UUID, now: float, ttl: float) -> Any:
 
 
 def snapshot(key: ConnectionKey, uid: UUID) -> sa.Select[Any]:
+    """Return the query for a connection and its integration, whose columns carry the prefix `i_`."""
     return (
         sa.select(
             connections,

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from server import wire
 from server.crypto.data_keys import DataKey, DataKeys
-from server.domain.errors import EtagMismatch, InvalidRequest, NotFound, Reason, Violation
+from server.domain.errors import EtagMismatch, InvalidRequest, NotFound, Reason
 from server.domain.model import (
     AuthMode,
     ConnectionEdit,
@@ -31,7 +31,7 @@ from server.domain.model import (
     RawResponse,
     Status,
 )
-from server.domain.ports import ConnectionImport, ListedConnection, Rendered, StoredConnection
+from server.domain.ports import ConnectionImport, ImportedCredentials, ListedConnection, Rendered, StoredConnection
 from server.storage.engine import from_datetime, storage_errors, to_datetime, transaction
 from server.storage.point_reader import PointReader
 from server.storage.tables import connections as table
@@ -41,6 +41,8 @@ CREDENTIALS: Final = "sealed_credentials"
 GRANT: Final = "sealed_grant"
 _EPOCH: Final = dt.datetime.fromtimestamp(0, dt.UTC)
 _MICROSECOND: Final = dt.timedelta(microseconds=1)
+_NOTHING: Final = ImportedCredentials(NoCredentials(), None, (), None, None, None)
+"""What a connection has whose API needs no credentials."""
 
 
 def matches(key: ConnectionKey) -> sa.ColumnElement[bool]:
@@ -139,9 +141,8 @@ def edit_columns(key: ConnectionKey, row: Any, edit: ConnectionEdit) -> dict[str
 
 
 def new_columns(put: ConnectionImport, uid: UUID, data_key: DataKey, now: float) -> dict[str, Any]:
-    """Return the whole row of a connection that did not exist. `put` has credentials; `data_key` is for `uid`'s row."""
-    imported, key = put.imported, put.key
-    assert imported is not None
+    """Return the whole row of a connection that did not exist; `data_key` is for `uid`'s row."""
+    imported, key = put.imported or _NOTHING, put.key
     created = min(now, put.create_time or now)
     edit = ConnectionEdit(
         metadata=put.metadata or {},
@@ -167,7 +168,7 @@ def new_columns(put: ConnectionImport, uid: UUID, data_key: DataKey, now: float)
         "update_time": to_datetime(edit.update_time),
         "revision": edit.revision,
         "edit_part": wire.edit_part(wire.identity_fields(key, uid, put.provider, put.auth_mode, created), edit),
-        **state_columns(_imported_state(put, generation=1)),
+        **state_columns(_imported_state(imported, generation=1)),
         **sealed_columns(data_key, imported.credentials, imported.raw),
     }
 
@@ -250,21 +251,22 @@ class PostgresConnectionStore:
         return (await connection.execute(query)).one_or_none()
 
     async def _insert(self, connection: AsyncConnection, put: ConnectionImport, now: float) -> Rendered | None:
-        if put.imported is None:
-            raise InvalidRequest([Violation("credentials", "is required for a new connection")])
+        if put.missing:
+            raise InvalidRequest(put.missing)
         key, uid = put.key, uuid.uuid4()
         columns = new_columns(put, uid, await self._keys.new(key.environment_id, TABLE, uid.bytes), now)
         statement = (
             postgresql.insert(table)
             .values(columns)
             .on_conflict_do_nothing(index_elements=["environment_id", "provider_config_key", "connection_id"])
+            .returning(table.c.uid)
         )
         try:
             result = await connection.execute(statement)
         except sa.exc.IntegrityError as error:
             # The integration was deleted since it was read.
             raise NotFound.integration(key.provider_config_key) from error
-        return Rendered(columns["edit_part"] + columns["state_part"]) if result.rowcount else None
+        return Rendered(columns["edit_part"] + columns["state_part"]) if result.first() is not None else None
 
     async def _overwrite(self, connection: AsyncConnection, row: Any, put: ConnectionImport, now: float) -> Rendered:
         present = edit_of(row)
@@ -279,7 +281,7 @@ class PostgresConnectionStore:
         values = edit_columns(put.key, row, edit)
         state_part = row.state_part
         if put.imported is not None:
-            state = _imported_state(put, generation=row.generation + 1)
+            state = _imported_state(put.imported, generation=row.generation + 1)
             data_key = await self._keys.open(put.key.environment_id, TABLE, row.uid.bytes, row.wrapped_data_key)
             columns = state_columns(state)
             state_part = columns["state_part"]
@@ -337,9 +339,7 @@ def _check_etag(row: Any, etag: int | None) -> None:
         raise EtagMismatch(wire.etag_of(row.revision))
 
 
-def _imported_state(put: ConnectionImport, *, generation: int) -> CredentialState:
-    imported = put.imported
-    assert imported is not None
+def _imported_state(imported: ImportedCredentials, *, generation: int) -> CredentialState:
     return CredentialState(
         status=Status.ACTIVE,
         failure_reason=None,

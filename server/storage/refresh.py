@@ -53,6 +53,8 @@ from server.storage.integrations import PostgresIntegrationStore
 from server.storage.tables import connections, integrations, refresh_attempts
 
 ANSWER: Final = "sealed_answer"
+HANDED_OVER: Final = to_datetime(0.0)
+"""The lease of an attempt that nobody holds, and whose connection's next refresh time says when to go on with it."""
 
 
 def answer_to_bytes(answer: ProviderAnswer) -> bytes:
@@ -134,30 +136,26 @@ class PostgresRefreshStore:
         return await self._update_own(lease, now, lease_expire_time=to_datetime(now + ttl))
 
     async def record_attempt(self, lease: Lease, *, now: float, spend_time: float) -> bool:
-        """Record that the token is about to be sent; False if the lease is no longer this owner's."""
+        """Record that the token is about to be sent; see the port."""
         return await self._update_own(
-            lease,
-            now,
-            generation=lease.generation,
-            spend_time=to_datetime(spend_time),
-            sealed_answer=None,
-            answer_time=None,
+            lease, now, refresh_attempts.c.sealed_answer.is_(None), spend_time=to_datetime(spend_time)
         )
 
-    async def _update_own(self, lease: Lease, now: float, **values: Any) -> bool:
+    async def _update_own(self, lease: Lease, now: float, *more: sa.ColumnElement[bool], **values: Any) -> bool:
         statement = (
             sa.update(refresh_attempts)
             .where(
                 attempt_of(lease),
                 refresh_attempts.c.owner == lease.owner,
                 refresh_attempts.c.lease_expire_time > to_datetime(now),
+                *more,
             )
             .values(values)
         )
         async with transaction(self._engine) as connection:
             return (await connection.execute(statement)).rowcount == 1
 
-    async def progress(self, key: ConnectionKey, uid: UUID, *, now: float) -> Progress | None:
+    async def progress(self, key: ConnectionKey, uid: UUID) -> Progress | None:
         """Return how far another's exchange is, None if the connection is gone."""
         query = (
             sa.select(connections.c.generation, refresh_attempts.c.lease_expire_time)
@@ -212,9 +210,9 @@ class PostgresRefreshStore:
             },
             # An attempt at newer credentials is not disturbed: this answer lost its race.
             where=refresh_attempts.c.generation <= generation,
-        )
+        ).returning(refresh_attempts.c.uid)
         async with transaction(self._engine) as connection:
-            if (await connection.execute(statement)).rowcount:
+            if (await connection.execute(statement)).first() is not None:
                 return True
             query = sa.select(sa.literal(1)).where(
                 connections.c.environment_id == environment_id, connections.c.uid == uid
@@ -243,18 +241,23 @@ class PostgresRefreshStore:
                 )
         return stored
 
-    async def fail(self, lease: Lease, state: CredentialState, *, outcome_unknown: bool) -> bool:
+    async def fail(self, lease: Lease, state: CredentialState, *, spent: bool, answered: bool) -> bool:
         """Store a failure's state if the generation is still the lease's; see the port."""
         async with transaction(self._engine) as connection:
             stored = await self._compare_and_swap(connection, lease, state_columns(state))
-            if outcome_unknown:
+            if spent:
+                values: dict[str, Any] = {"lease_expire_time": HANDED_OVER}
+                if answered:
+                    values |= {ANSWER: None, "answer_time": None}
                 await connection.execute(
                     sa.update(refresh_attempts)
                     .where(attempt_of(lease), refresh_attempts.c.owner == lease.owner)
-                    .values(lease_expire_time=to_datetime(0.0))
+                    .values(values)
                 )
-            else:
+            elif answered:
                 await connection.execute(end_attempt(lease))
+            else:
+                await connection.execute(end_attempt(lease).where(refresh_attempts.c.sealed_answer.is_(None)))
         return stored
 
     async def release(self, lease: Lease, *, now: float) -> None:

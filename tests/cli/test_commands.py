@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,55 @@ def test_import_reads_one_connection_as_json(run: Runner, fake: Fake) -> None:
     assert json.loads(created.out)["created"] is True
     assert SECRETS not in created.out + created.err
     assert fake.connections["github", "from-json"].tags == {"team": "a"}
+
+
+@pytest.mark.usefixtures("github")
+def test_import_without_arguments_reads_what_is_piped_in(run: Runner, fake: Fake) -> None:
+    document = {"provider_config_key": "github", "connection_id": "piped"}
+    assert run("import", stdin=json.dumps(document)).code == 0
+    assert ("github", "piped") in fake.connections
+    assert run("import", stdin="").code == 2
+
+
+@pytest.mark.usefixtures("github")
+def test_import_takes_a_token_response_as_it_came(run: Runner, fake: Fake) -> None:
+    response = {
+        "access_token": "CANARYaccess2",
+        "refresh_token": "CANARYrefresh2",
+        "token_type": "Bearer",
+        "expires_in": "3600",
+        "scope": "read write",
+        "instance": {"shard": 7},
+    }
+    Path("response.json").write_text(json.dumps(response))
+    before = time.time()
+    shown = run("import", "github", "fresh", "--token-response", "response.json")
+    assert shown.code == 0, shown.err
+    assert SECRETS not in shown.out + shown.err
+    credentials = fake.connections["github", "fresh"].credentials
+    assert credentials.oauth2.access_token == "CANARYaccess2"
+    assert credentials.oauth2.refresh_token == "CANARYrefresh2"
+    assert list(credentials.oauth2.scopes) == ["read", "write"]
+    assert before + 3600 <= credentials.oauth2.expire_time.ToNanoseconds() / 1e9 <= time.time() + 3600
+    assert credentials.raw["instance"]["shard"] == 7
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"access_token": 5}',
+        '{"token": "CANARYx"}',
+        '{"access_token": "CANARYx", "expires_in": "soon"}',
+        '"CANARYx"',
+        "<html>CANARYx</html>",
+    ],
+)
+def test_what_is_no_token_response_is_wrong_usage_and_is_not_repeated(run: Runner, fake: Fake, text: str) -> None:
+    refused = run("import", "github", "x", "--token-response", "-", stdin=text)
+    assert refused.code == 2
+    assert SECRETS not in refused.err
+    assert "--token-response" in refused.err
+    assert not fake.requests["CreateConnection"]
 
 
 @pytest.mark.usefixtures("github")
@@ -246,8 +296,8 @@ def test_integrations_from_create_to_delete(run: Runner, fake: Fake) -> None:
 def test_providers(run: Runner) -> None:
     assert "Zendesk" in run("providers", "list").out
     assert "GitHub" not in run("providers", "list", "--search", "zen").out
-    assert "subdomain" in run("providers", "show", "zendesk").out
-    assert json.loads(run("providers", "show", "github", "--json").out)["auth_mode"] == "AUTH_MODE_OAUTH2"
+    assert "subdomain" in run("providers", "get", "zendesk").out
+    assert json.loads(run("providers", "get", "github", "--json").out)["auth_mode"] == "AUTH_MODE_OAUTH2"
 
 
 def test_environments_and_keys(run: Runner, fake: Fake) -> None:
@@ -300,6 +350,9 @@ def test_healthcheck_needs_no_key(run: Runner, server: tuple[str, str]) -> None:
     env = {"CONNECTIONS_API_KEY": ""}
     assert run("healthcheck", env=env).code == 0
     assert run("healthcheck", "--service", "resting", env=env).code == 1
+    unknown = run("healthcheck", "--service", "unheard.of", env=env)
+    assert unknown.code == 3
+    assert "'unheard.of'" in unknown.err
     assert run("healthcheck", "--address", server[0], env={"CONNECTIONS_ADDRESS": "127.0.0.1:1"}).code == 0
 
 
@@ -317,7 +370,7 @@ def test_settings_of_the_server_do_not_stop_a_client(run: Runner) -> None:
 
 
 def test_completion_offers_names_and_stays_silent_without_a_server(run: Runner, run_alone: Runner) -> None:
-    words = {"_CONNECTIONS_COMPLETE": "complete_bash", "COMP_WORDS": "connections providers show z", "COMP_CWORD": "3"}
+    words = {"_CONNECTIONS_COMPLETE": "complete_bash", "COMP_WORDS": "connections providers get z", "COMP_CWORD": "3"}
     assert run(env=words).out.split() == ["zendesk"]
     away = run_alone(env=words | {"CONNECTIONS_ADDRESS": "127.0.0.1:1", "CONNECTIONS_API_KEY": "k"})
     assert away.out.strip() == ""
@@ -328,7 +381,7 @@ COMMANDS = [
     ("get",), ("list",), ("import",), ("delete",), ("refresh",), ("metadata", "get"), ("metadata", "set"),
     ("metadata", "merge"), ("tags", "get"), ("tags", "set"), ("integrations", "create"), ("integrations", "get"),
     ("integrations", "list"), ("integrations", "update"), ("integrations", "delete"), ("providers", "list"),
-    ("providers", "show"), ("keys", "create"), ("keys", "list"), ("keys", "delete"), ("environments", "create"),
+    ("providers", "get"), ("keys", "create"), ("keys", "list"), ("keys", "delete"), ("environments", "create"),
     ("environments", "list"), ("serve",), ("migrate",), ("check-config",), ("healthcheck",), ("keyring", "new"),
     ("bootstrap",),
 ]  # fmt: skip

@@ -18,6 +18,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from typing import Any, Final
 from urllib.parse import parse_qsl
@@ -82,6 +83,9 @@ class Client(ClientMixin):
 
     def check_grant_type(self, grant_type: str) -> bool:
         return grant_type in {"authorization_code", "refresh_token", "client_credentials"}
+
+
+DEMO_CLIENT: Final = Client("demo", "demo-secret")
 
 
 @dataclass
@@ -192,10 +196,11 @@ class State:
             return fault
 
 
-def make_app() -> Flask:
-    """Build the server. Each request works on the state that was current when it came."""
+def make_app(*clients: Client) -> Flask:
+    """Build the server, with these clients. Each request works on the state that was current when it came."""
     app = Flask(__name__)
     current = [State()]
+    current[0].clients.update({client.client_id: client for client in clients})
 
     def state() -> State:
         found: State = request.environ.setdefault("tests.state", current[0])
@@ -469,11 +474,28 @@ def _exit_with_parent() -> None:
     os._exit(0)
 
 
+def _serve_demo(port: int) -> None:
+    server = make_server("127.0.0.1", port, make_app(DEMO_CLIENT), threaded=True)
+    print(  # noqa: T201 - for the person who started it
+        f"An OAuth 2.0 authorization server (Authlib's, in memory) at http://127.0.0.1:{server.server_port}\n\n"
+        f"    token URL  http://127.0.0.1:{server.server_port}/token\n"
+        f"    client     {DEMO_CLIENT.client_id}, secret {DEMO_CLIENT.client_secret}\n\n"
+        "The tour in README.md goes on from here. Ctrl-C stops it.\n",
+        flush=True,
+    )
+    with suppress(KeyboardInterrupt):
+        server.serve_forever()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
+    parser.add_argument("--demo", action="store_true", help="for people: with a client, and until it is stopped")
     arguments = parser.parse_args()
     os.environ["AUTHLIB_INSECURE_TRANSPORT"] = "1"  # plain http, on loopback
+    if arguments.demo:
+        _serve_demo(arguments.port)
+        return
     server = make_server("127.0.0.1", arguments.port, make_app(), threaded=True)
     threading.Thread(target=_exit_with_parent, daemon=True).start()
     print(json.dumps({"port": server.server_port}), flush=True)  # noqa: T201 - this is the answer

@@ -65,15 +65,23 @@ class Addresses:
 class ServerProcess:
     """One `connections serve`. Its output, standard and error, goes to the file `log`."""
 
-    def __init__(self, settings: Mapping[str, str], log: Path, arguments: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        settings: Mapping[str, str],
+        log: Path,
+        arguments: Sequence[str] = (),
+        *,
+        fault_point: str = "",
+    ) -> None:
         self.settings = dict(settings)
         self.addresses = Addresses(settings["CONNECTIONS_GRPC_ADDRESS"], settings["CONNECTIONS_HTTP_ADDRESS"])
         self.log = log
+        module = "tests.support.faulty_server" if fault_point else "server.cli.main"
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "server.cli.main", "serve", *arguments],
+                [sys.executable, "-m", module, "serve", *arguments],
                 cwd=ROOT,
-                env=environment(self.settings),
+                env=environment(self.settings) | ({"FAULT_POINT": fault_point} if fault_point else {}),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
