@@ -40,6 +40,7 @@ TABLE: Final = "connections"
 CREDENTIALS: Final = "sealed_credentials"
 GRANT: Final = "sealed_grant"
 _EPOCH: Final = dt.datetime.fromtimestamp(0, dt.UTC)
+_EPOCH_2000_US: Final = 946_684_800_000_000
 _MICROSECOND: Final = dt.timedelta(microseconds=1)
 _NOTHING: Final = ImportedCredentials(NoCredentials(), None, (), None, None, None)
 """What a connection has whose API needs no credentials."""
@@ -140,6 +141,23 @@ def edit_columns(key: ConnectionKey, row: Any, edit: ConnectionEdit) -> dict[str
     }
 
 
+class _ListedRow:
+    """One row of a list, as Postgres sent it: of a thousand rows only the last one's position is ever looked at."""
+
+    __slots__ = ("_created", "_uid", "rendered")
+
+    def __init__(self, created: bytes, uid: bytes, rendered: bytes) -> None:
+        self._created = created
+        self._uid = uid
+        self.rendered = Rendered(rendered)
+
+    @property
+    def position(self) -> ListPosition:
+        """Where the list stands after it. A binary `timestamptz` counts microseconds since 2000-01-01."""
+        created = int.from_bytes(self._created, "big", signed=True) + _EPOCH_2000_US
+        return ListPosition(created, UUID(bytes=self._uid))
+
+
 def new_columns(put: ConnectionImport, uid: UUID, data_key: DataKey, now: float) -> dict[str, Any]:
     """Return the whole row of a connection that did not exist; `data_key` is for `uid`'s row."""
     imported, key = put.imported or _NOTHING, put.key
@@ -222,11 +240,10 @@ class PostgresConnectionStore:
                 async with driver.cursor(binary=True) as cursor:
                     # Planned with its values each time: a filter that many pass and one that few pass differ in plan.
                     await cursor.execute(str(compiled), compiled.params, prepare=False)
-                    rows = await cursor.fetchall()
-        return [
-            ListedConnection(ListPosition((created - _EPOCH) // _MICROSECOND, uid), Rendered(rendered))
-            for created, uid, rendered in rows
-        ]
+                    result = cursor.pgresult
+        assert result is not None
+        value = result.get_value
+        return [_ListedRow(value(row, 0), value(row, 1), value(row, 2)) for row in range(result.ntuples)]
 
     async def put(self, put: ConnectionImport, *, etag: int | None, now: float) -> tuple[Rendered, bool]:
         """Create the connection, or update the one that has the key; see the port."""
