@@ -190,6 +190,7 @@ class Application:
         await readiness.drain()
         await asyncio.sleep(config.drain_delay)
         self._stopping.set()
+        log.get().info("stopping")
         left = await server.stop(config.shutdown_grace)
         await self._end_tasks()
         # An exchange that has begun is worth waiting for whoever wanted it: its token may be spent.
