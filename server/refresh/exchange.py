@@ -293,7 +293,8 @@ class Exchanger:
             new = self._exchange.interpret(lease.request, answer, now=answered_at)
         except ExchangeFailed as failure:
             seen = failure
-            if failure.kind is FailureKind.PERMANENT and lease.unfinished is not None:
+            told = lease.state.failure_reason is Reason.OUTCOME_UNKNOWN
+            if failure.kind is FailureKind.PERMANENT and lease.unfinished is not None and not told:
                 # The token was sent before, and that answer was lost: this refusal says nothing about the grant.
                 seen = unknown_outcome()
             self._report(lease, started, seen)
@@ -317,7 +318,9 @@ class Exchanger:
                 await self._store.refuse_client(lease, until=until)
         state = after_failure(lease, failure, self._rules, now=now)
         # An answer tells what became of this use of the token, but not of an earlier one whose answer was lost.
-        spent = (failure.maybe_spent and not ended) or (lease.unfinished is not None and lease.unfinished.answer is None)
+        spent = (failure.maybe_spent and not ended) or (
+            lease.unfinished is not None and lease.unfinished.answer is None
+        )
         decided = failure.kind is FailureKind.PERMANENT
         if not await self._store.fail(lease, state, spent=spent and not decided, answered=ended):
             # The generation moved: a re-authorization or another exchange won, and this failure says nothing about it.
@@ -326,7 +329,7 @@ class Exchanger:
         return Result(Ended.FAILED, failure, lease.request.provider, retry_after)
 
     async def _release(self, lease: Lease) -> None:
-        await self._store.release(lease, now=self._clock.now())
+        await self._store.release(lease)
 
     @asynccontextmanager
     async def _renewed(self, lease: Lease) -> AsyncIterator[None]:

@@ -78,7 +78,7 @@ def identity(inner: Endpoint, request: Any, call: Call) -> Awaitable[Any]:
     if given and len(given) <= 128 and given.isascii() and given.isprintable():
         call.request_id = given
     else:
-        call.request_id = f"{random.getrandbits(64):016x}"  # noqa: S311 (a name, not a secret)
+        call.request_id = f"{random.getrandbits(64):016x}"
     log.request_id.set(call.request_id)
     return inner(request, call)
 
