@@ -179,11 +179,13 @@ class Exchanger:
         facts = self._exchange.facts(lease.request.provider)
         window = reuse_window(facts, rotates=lease.rotates)
         spend_time = now
-        if lease.unfinished is not None and not forced:
-            if now > lease.unfinished.spend_time + window:
+        if lease.unfinished is not None:
+            if now <= lease.unfinished.spend_time + window:
+                # A second use counts from the first.
+                spend_time = lease.unfinished.spend_time
+            elif not forced or lease.state.failure_reason is not Reason.OUTCOME_UNKNOWN:
+                # Who forces it must have been told first that the token may be spent.
                 return await self._fail(lease, unknown_outcome(), now)
-            # A second use counts from the first.
-            spend_time = lease.unfinished.spend_time
         if lease.client_refused_until is not None and lease.client_refused_until > now and not forced:
             return await self._fail(lease, _client_refused(lease.client_refused_until - now), now)
         return await self._send_and_apply(lease, spend_time=spend_time, window=window, forced=forced)
@@ -203,13 +205,15 @@ class Exchanger:
             )
         try:
             recorded = await self._store.record_attempt(lease, now=self._clock.now(), spend_time=spend_time)
+            if recorded:
+                await fault_points.reach(fault_points.BEFORE_SEND)
         except BaseException:
             self._breakers.abandon(host)
             raise
         if not recorded:
             self._breakers.abandon(host)
+            await self._release(lease)
             return None
-        await fault_points.reach(fault_points.BEFORE_SEND)
         metrics.TIME_TO_EXPIRY.observe((lease.state.expires_at or self._clock.now()) - self._clock.now())
         started = time.monotonic()
         async with self._renewed(lease):
@@ -305,15 +309,17 @@ class Exchanger:
         return Result(Ended.EXCHANGED if stored else Ended.SHARED)
 
     async def _fail(self, lease: Lease, failure: ExchangeFailed, now: float, *, ended: bool = False) -> Result:
-        """Store a failure. `ended`: an answer came, so nothing about the attempt is unknown any more."""
+        """Store a failure. `ended`: an answer came, and has been looked at."""
         if failure.kind is FailureKind.CONFIGURATION:
             wait = backoff(lease.client_refusals + 1, first=FIRST_CLIENT_BACKOFF, random=self._rules.random())
             until = now + wait if lease.client_refused_until is None or lease.client_refused_until <= now else None
             if until is not None:
                 await self._store.refuse_client(lease, until=until)
         state = after_failure(lease, failure, self._rules, now=now)
-        unknown = failure.maybe_spent and not ended and failure.reason is not Reason.OUTCOME_UNKNOWN
-        if not await self._store.fail(lease, state, outcome_unknown=unknown):
+        # An answer tells what became of this use of the token, but not of an earlier one whose answer was lost.
+        spent = (failure.maybe_spent and not ended) or (lease.unfinished is not None and lease.unfinished.answer is None)
+        decided = failure.kind is FailureKind.PERMANENT
+        if not await self._store.fail(lease, state, spent=spent and not decided, answered=ended):
             # The generation moved: a re-authorization or another exchange won, and this failure says nothing about it.
             return Result(Ended.SHARED)
         retry_after = None if state.refresh_due_at is None else max(0.0, state.refresh_due_at - now)

@@ -147,6 +147,9 @@ def after_failure(lease: Lease, failure: ExchangeFailed, rules: Rules, *, now: f
             return dataclasses.replace(failing, status=Status.REAUTHORIZATION_REQUIRED)
         case FailureKind.PERMANENT:
             return failing
+        case _ if lease.state.failure_reason is Reason.OUTCOME_UNKNOWN:
+            # Somebody forced it, and nothing was learnt: the token is not presented again unless somebody decides so.
+            return dataclasses.replace(failing, failure_reason=Reason.OUTCOME_UNKNOWN)
         case FailureKind.CONFIGURATION:
             wait = backoff(attempts, first=FIRST_CLIENT_BACKOFF, random=rules.random())
         case _:

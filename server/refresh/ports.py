@@ -230,7 +230,9 @@ class RefreshStore(Protocol):
         ...
 
     async def record_attempt(self, lease: Lease, *, now: float, spend_time: float) -> bool:
-        """Record that the token is about to be sent; False if the lease is no longer this owner's: then do not send."""
+        """Record that the token is about to be sent; False if the lease is no longer this owner's, or if an answer has
+        come to an earlier owner: then do not send.
+        """
         ...
 
     async def keep_answer(self, lease: Lease, answer: ProviderAnswer, *, now: float) -> bool:
@@ -241,8 +243,12 @@ class RefreshStore(Protocol):
         """Store new credentials if the generation is still the lease's; False if it is not. Ends the attempt."""
         ...
 
-    async def fail(self, lease: Lease, state: CredentialState, *, outcome_unknown: bool) -> bool:
-        """Store a failure's state if the generation is still the lease's. Ends the attempt unless `outcome_unknown`."""
+    async def fail(self, lease: Lease, state: CredentialState, *, spent: bool, answered: bool) -> bool:
+        """Store a failure's state if the generation is still the lease's; False if it is not.
+
+        Ends the attempt unless the token may be `spent`. `answered`: the stored answer has been looked at and goes; one
+        that an earlier owner stored meanwhile stays.
+        """
         ...
 
     async def release(self, lease: Lease, *, now: float) -> None:

@@ -53,6 +53,8 @@ from server.storage.integrations import PostgresIntegrationStore
 from server.storage.tables import connections, integrations, refresh_attempts
 
 ANSWER: Final = "sealed_answer"
+HANDED_OVER: Final = to_datetime(0.0)
+"""The lease of an attempt that nobody holds, and whose connection's next refresh time says when to go on with it."""
 
 
 def answer_to_bytes(answer: ProviderAnswer) -> bytes:
@@ -134,23 +136,19 @@ class PostgresRefreshStore:
         return await self._update_own(lease, now, lease_expire_time=to_datetime(now + ttl))
 
     async def record_attempt(self, lease: Lease, *, now: float, spend_time: float) -> bool:
-        """Record that the token is about to be sent; False if the lease is no longer this owner's."""
+        """Record that the token is about to be sent; see the port."""
         return await self._update_own(
-            lease,
-            now,
-            generation=lease.generation,
-            spend_time=to_datetime(spend_time),
-            sealed_answer=None,
-            answer_time=None,
+            lease, now, refresh_attempts.c.sealed_answer.is_(None), spend_time=to_datetime(spend_time)
         )
 
-    async def _update_own(self, lease: Lease, now: float, **values: Any) -> bool:
+    async def _update_own(self, lease: Lease, now: float, *more: sa.ColumnElement[bool], **values: Any) -> bool:
         statement = (
             sa.update(refresh_attempts)
             .where(
                 attempt_of(lease),
                 refresh_attempts.c.owner == lease.owner,
                 refresh_attempts.c.lease_expire_time > to_datetime(now),
+                *more,
             )
             .values(values)
         )
@@ -243,18 +241,23 @@ class PostgresRefreshStore:
                 )
         return stored
 
-    async def fail(self, lease: Lease, state: CredentialState, *, outcome_unknown: bool) -> bool:
+    async def fail(self, lease: Lease, state: CredentialState, *, spent: bool, answered: bool) -> bool:
         """Store a failure's state if the generation is still the lease's; see the port."""
         async with transaction(self._engine) as connection:
             stored = await self._compare_and_swap(connection, lease, state_columns(state))
-            if outcome_unknown:
+            if spent:
+                values: dict[str, Any] = {"lease_expire_time": HANDED_OVER}
+                if answered:
+                    values |= {ANSWER: None, "answer_time": None}
                 await connection.execute(
                     sa.update(refresh_attempts)
                     .where(attempt_of(lease), refresh_attempts.c.owner == lease.owner)
-                    .values(lease_expire_time=to_datetime(0.0))
+                    .values(values)
                 )
-            else:
+            elif answered:
                 await connection.execute(end_attempt(lease))
+            else:
+                await connection.execute(end_attempt(lease).where(refresh_attempts.c.sealed_answer.is_(None)))
         return stored
 
     async def release(self, lease: Lease, *, now: float) -> None:
