@@ -166,6 +166,9 @@ class Exchanger:
             metrics.LEASE_TAKEOVERS.labels(found).inc()
         if lease.unfinished is not None and lease.unfinished.answer is not None:
             result = await self._apply(lease, lease.unfinished.answer, lease.unfinished.answer_time or 0.0)
+            if forced and result.ended is Ended.FAILED:
+                # That was the failure of an earlier exchange.
+                return None
             return Result(Ended.ADOPTED) if result.ended is Ended.EXCHANGED else result
         if lease.generation > seen_generation:
             await self._release(lease)
@@ -324,7 +327,9 @@ class Exchanger:
                 await self._store.refuse_client(lease, until=until)
         state = after_failure(lease, failure, self._rules, now=now)
         # An answer tells what became of this use of the token, but not of an earlier one whose answer was lost.
-        spent = (failure.maybe_spent and not ended) or (lease.unfinished is not None and lease.unfinished.answer is None)
+        spent = (failure.maybe_spent and not ended) or (
+            lease.unfinished is not None and lease.unfinished.answer is None
+        )
         decided = failure.kind is FailureKind.PERMANENT
         if not await self._store.fail(lease, state, spent=spent and not decided, answered=ended):
             # The generation moved: a re-authorization or another exchange won, and this failure says nothing about it.

@@ -76,10 +76,12 @@ def test_an_answer_that_meets_the_deletion_is_revoked(world: World, database_url
         # The answer is to be stored now, and waits for the deletion.
         with psycopg.connect(database_url, autocommit=True) as watch:
             wait_until(
-                lambda: watch.execute(
-                    "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'INSERT INTO refresh%'"
-                ).fetchone()
-                is not None
+                lambda: (
+                    watch.execute(
+                        "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'INSERT INTO refresh%'"
+                    ).fetchone()
+                    is not None
+                )
             )
     reading.join()
 
