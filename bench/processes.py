@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +60,12 @@ def execute(url: str, statement: LiteralString) -> list[Any]:
         return cursor.fetchall() if cursor.description else []
 
 
+def environment(settings: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a process that has these settings and none of the surrounding shell's."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("CONNECTIONS_")}
+    return {**kept, "PYTHONPATH": f"{ROOT}:{ROOT / 'generated'}", **settings}
+
+
 def tree(process: psutil.Process) -> list[psutil.Process]:
     """Return a process and all below it."""
     with contextlib.suppress(psutil.NoSuchProcess):
@@ -89,14 +95,13 @@ class Memory:
 class Server:
     """One or more server processes on one port. `process` is the parent of all."""
 
-    def __init__(self, command: Sequence[str], address: str, log: Path, settings: dict[str, str]) -> None:
+    def __init__(self, command: Sequence[str], address: str, log: Path, settings: Mapping[str, str]) -> None:
         self.address = address
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("CONNECTIONS_")}
         with log.open("ab") as output:
             self._started = subprocess.Popen(
                 [sys.executable, *command],
                 cwd=ROOT,
-                env={**kept, "PYTHONPATH": f"{ROOT}:{ROOT / 'generated'}", **settings},
+                env=environment(settings),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

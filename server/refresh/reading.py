@@ -80,7 +80,7 @@ class Reader:
         if (stored.refresh_due_at is None or now < stored.refresh_due_at) and (
             stored.expires_at is None or stored.expires_at - now > min_ttl
         ):
-            metrics.READS.labels("fresh").inc()
+            metrics.READS_FRESH.inc()
         else:
             try:
                 stored = await self._refreshed(stored, min_ttl, deadline)

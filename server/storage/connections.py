@@ -6,7 +6,7 @@ import base64
 import datetime as dt
 import json
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
 from uuid import UUID
 
@@ -40,6 +40,7 @@ TABLE: Final = "connections"
 CREDENTIALS: Final = "sealed_credentials"
 GRANT: Final = "sealed_grant"
 _EPOCH: Final = dt.datetime.fromtimestamp(0, dt.UTC)
+_EPOCH_2000_US: Final = 946_684_800_000_000
 _MICROSECOND: Final = dt.timedelta(microseconds=1)
 _NOTHING: Final = ImportedCredentials(NoCredentials(), None, (), None, None, None)
 """What a connection has whose API needs no credentials."""
@@ -140,6 +141,23 @@ def edit_columns(key: ConnectionKey, row: Any, edit: ConnectionEdit) -> dict[str
     }
 
 
+class _ListedRow:
+    """One row of a list, as Postgres sent it: of a thousand rows only the last one's position is ever looked at."""
+
+    __slots__ = ("_created", "_uid", "rendered")
+
+    def __init__(self, created: bytes, uid: bytes, rendered: bytes) -> None:
+        self._created = created
+        self._uid = uid
+        self.rendered = Rendered(rendered)
+
+    @property
+    def position(self) -> ListPosition:
+        """Where the list stands after it. A binary `timestamptz` counts microseconds since 2000-01-01."""
+        created = int.from_bytes(self._created, "big", signed=True) + _EPOCH_2000_US
+        return ListPosition(created, UUID(bytes=self._uid))
+
+
 def new_columns(put: ConnectionImport, uid: UUID, data_key: DataKey, now: float) -> dict[str, Any]:
     """Return the whole row of a connection that did not exist; `data_key` is for `uid`'s row."""
     imported, key = put.imported or _NOTHING, put.key
@@ -181,17 +199,18 @@ class PostgresConnectionStore:
         self._reader = reader
         self._keys = keys
 
-    async def read(self, key: ConnectionKey) -> StoredConnection | None:
+    def read(self, key: ConnectionKey) -> Coroutine[Any, Any, StoredConnection | None]:
         """Return a connection by its key with one SELECT, None if there is none."""
-        return await self._reader.read(key)
+        return self._reader.read(key)
 
     async def render(self, stored: StoredConnection) -> Rendered:
         """Return the connection with its credentials, without what refreshes. Raises `CredentialsUnreadable`."""
-        environment_id, row = stored.key.environment_id, stored.uid.bytes
-        key = self._keys.open_cached(environment_id, TABLE, row, stored.wrapped_data_key)
-        if key is None:
-            key = await self._keys.open(environment_id, TABLE, row, stored.wrapped_data_key)
-        return Rendered(stored.basic + key.open(CREDENTIALS, stored.sealed))
+        environment_id, row, wrapped = stored.key.environment_id, stored.uid.bytes, stored.wrapped_data_key
+        shown = self._keys.open_value(environment_id, TABLE, row, wrapped, CREDENTIALS, stored.sealed)
+        if shown is None:
+            key = await self._keys.open(environment_id, TABLE, row, wrapped)
+            shown = key.open(CREDENTIALS, stored.sealed)
+        return Rendered(stored.basic + shown)
 
     async def render_with_refresh_token(self, key: ConnectionKey) -> Rendered | None:
         """Return the connection with everything that is stored, None if it is gone."""
@@ -211,7 +230,7 @@ class PostgresConnectionStore:
         self, environment_id: UUID, where: ListFilter, after: ListPosition | None, size: int
     ) -> Sequence[ListedConnection]:
         """Return up to `size` connections after a position, newest first. Holds nothing open afterwards."""
-        query = _page_query(environment_id, where, after, size)
+        query = page_query(environment_id, where, after, size)
         compiled = query.compile(dialect=self._engine.dialect, compile_kwargs={"render_postcompile": True})
         with storage_errors():
             async with self._engine.connect() as connection:
@@ -221,11 +240,10 @@ class PostgresConnectionStore:
                 async with driver.cursor(binary=True) as cursor:
                     # Planned with its values each time: a filter that many pass and one that few pass differ in plan.
                     await cursor.execute(str(compiled), compiled.params, prepare=False)
-                    rows = await cursor.fetchall()
-        return [
-            ListedConnection(ListPosition((created - _EPOCH) // _MICROSECOND, uid), Rendered(rendered))
-            for created, uid, rendered in rows
-        ]
+                    result = cursor.pgresult
+        assert result is not None
+        value = result.get_value
+        return [_ListedRow(value(row, 0), value(row, 1), value(row, 2)) for row in range(result.ntuples)]
 
     async def put(self, put: ConnectionImport, *, etag: int | None, now: float) -> tuple[Rendered, bool]:
         """Create the connection, or update the one that has the key; see the port."""
@@ -353,9 +371,10 @@ def _imported_state(imported: ImportedCredentials, *, generation: int) -> Creden
     )
 
 
-def _page_query(
+def page_query(
     environment_id: UUID, where: ListFilter, after: ListPosition | None, size: int
 ) -> sa.Select[tuple[dt.datetime, UUID, bytes]]:
+    """Return the query for one page of a list, newest first."""
     query = sa.select(table.c.create_time, table.c.uid, table.c.edit_part.op("||")(table.c.state_part)).where(
         table.c.environment_id == environment_id
     )
