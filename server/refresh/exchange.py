@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from server.domain.clock import Clock
-from server.domain.errors import NotFound, ProviderUnavailable, Reason, ServiceError, StorageUnavailable
+from server.domain.errors import NotFound, ProviderUnavailable, Reason, ServiceError
 from server.domain.model import ConnectionKey, Status
 from server.refresh import fault_points
 from server.refresh.breaker import Breakers
@@ -166,6 +166,9 @@ class Exchanger:
             metrics.LEASE_TAKEOVERS.labels(found).inc()
         if lease.unfinished is not None and lease.unfinished.answer is not None:
             result = await self._apply(lease, lease.unfinished.answer, lease.unfinished.answer_time or 0.0)
+            if forced and result.ended is Ended.FAILED:
+                # That was the failure of an earlier exchange.
+                return None
             return Result(Ended.ADOPTED) if result.ended is Ended.EXCHANGED else result
         if lease.generation > seen_generation:
             await self._release(lease)
@@ -220,7 +223,11 @@ class Exchanger:
             try:
                 answer = await self._exchange.send(lease.request, timeout=self._settings.timeout)
             except ExchangeFailed as failure:
-                self._breakers.fail(host)
+                if failure.reason in _OUTAGES:
+                    self._breakers.fail(host)
+                else:
+                    # A value of one connection that cannot be sent says nothing about the provider.
+                    self._breakers.abandon(host)
                 now = self._clock.now()
                 lost = failure.maybe_spent and now > spend_time + window
                 self._report(lease, started, unknown_outcome() if lost else failure)
@@ -249,7 +256,8 @@ class Exchanger:
         while True:
             try:
                 kept = await self._store.keep_answer(lease, answer, now=now)
-            except StorageUnavailable:
+            except ServiceError:
+                # Whatever keeps Postgres from taking it, away or not: the answer must not be lost.
                 if not spooled:
                     try:
                         await self._spool.keep(lease, answer, now=now)
@@ -311,7 +319,9 @@ class Exchanger:
 
     async def _fail(self, lease: Lease, failure: ExchangeFailed, now: float, *, ended: bool = False) -> Result:
         """Store a failure. `ended`: an answer came, and has been looked at."""
-        if failure.kind is FailureKind.CONFIGURATION:
+        if failure.kind is FailureKind.CONFIGURATION and ended:
+            # The provider refused the client. What fails before anything is sent is this connection's own affair: a
+            # value in its config that does not fit must not stop its neighbours.
             wait = backoff(lease.client_refusals + 1, first=FIRST_CLIENT_BACKOFF, random=self._rules.random())
             until = now + wait if lease.client_refused_until is None or lease.client_refused_until <= now else None
             if until is not None:
