@@ -37,7 +37,7 @@ from server.storage.attempts import (
     snapshot,
     take_lease,
 )
-from server.storage.connections import (
+from server.storage.columns import (
     GRANT,
     TABLE,
     edit_columns,
