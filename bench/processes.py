@@ -114,7 +114,9 @@ class Server:
         deadline = time.monotonic() + _START
         while time.monotonic() < deadline and self._started.poll() is None:
             with grpc.insecure_channel(self.address) as channel, contextlib.suppress(grpc.RpcError):
-                answer = channel.unary_unary(method)(request, timeout=1)
+                answer = channel.unary_unary(method, request_serializer=None, response_deserializer=None)(
+                    request, timeout=1
+                )
                 if method == GET_CONNECTION or _is_serving(answer):
                     return
             time.sleep(0.05)
@@ -153,7 +155,8 @@ class Server:
 
 
 def _is_serving(answer: bytes) -> bool:
-    return health_pb2.HealthCheckResponse.FromString(answer).status == health_pb2.HealthCheckResponse.SERVING
+    found = health_pb2.HealthCheckResponse.FromString(answer)
+    return bool(found.status == health_pb2.HealthCheckResponse.SERVING)
 
 
 def _rss(process: psutil.Process) -> int:

@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from uuid import UUID
 
 import grpc
@@ -17,6 +18,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from bench import load, seed
 from server import wire
 from server.domain.model import OAuth2Credentials
+from tests.conftest import StartServer
 from tests.support import strict
 from tests.support.server_process import KEYRING, ROOT, environment
 
@@ -24,7 +26,9 @@ COUNT = 25
 _OWN = ("connection_id", "uid", "create_time", "update_time", "credentials_expire_time", "next_refresh_time")
 
 
-def test_seeded_connections_are_what_create_connection_writes(connections_server, database_url):
+def test_seeded_connections_are_what_create_connection_writes(
+    connections_server: StartServer, database_url: str
+) -> None:
     server = connections_server()
     metadata = (("authorization", f"Bearer {server.bootstrap('bench')}"),)
     asyncio.run(seed.seed(database_url, KEYRING, "bench", COUNT))
@@ -45,9 +49,9 @@ def test_seeded_connections_are_what_create_connection_writes(connections_server
         assert sum(len(page.connections) for page in pages) == COUNT + 3
 
 
-def _get(connection_id: str, **fields: bool) -> connection_service_pb2.GetConnectionRequest:
+def _get(connection_id: str, *, include_refresh_token: bool = False) -> connection_service_pb2.GetConnectionRequest:
     return connection_service_pb2.GetConnectionRequest(
-        provider_config_key=seed.INTEGRATION, connection_id=connection_id, **fields
+        provider_config_key=seed.INTEGRATION, connection_id=connection_id, include_refresh_token=include_refresh_token
     )
 
 
@@ -66,7 +70,7 @@ def _create(number: int, seeded: connection_pb2.Connection) -> connection_servic
         credentials=message,
         connection_config=wire.to_struct(given.connection_config or {}),
         metadata=wire.to_struct(given.metadata or {}),
-        tags=connection_pb2.Tags(tags=given.tags),
+        tags=connection_service_pb2.Tags(tags=given.tags),
         display_name=given.display_name or "",
     )
 
@@ -92,7 +96,7 @@ def _bench(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]
     )
 
 
-def test_a_tiny_run_measures_everything(database_url, tmp_path):
+def test_a_tiny_run_measures_everything(database_url: str, tmp_path: Path) -> None:
     if shutil.which("h2load") is None:
         pytest.skip(strict.NO_H2LOAD)
     common = ("--seconds", "0.3", "--rounds", "1", "--rows", "2000", "--lines", "50", "--json")
@@ -114,7 +118,7 @@ def test_a_tiny_run_measures_everything(database_url, tmp_path):
     assert found["import"]["lines"] == 50
 
 
-def test_without_h2load_it_says_how_to_get_it(tmp_path):
+def test_without_h2load_it_says_how_to_get_it(tmp_path: Path) -> None:
     done = _bench("--only", "get", "--directory", str(tmp_path), PATH="/nonexistent")
     assert done.returncode == 2
     assert "nghttp2-client" in done.stderr

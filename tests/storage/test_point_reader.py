@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
@@ -50,7 +51,9 @@ async def rows(database_url: str, tmp_path: Path) -> Rows:
         await asyncio.to_thread(bootstrap, config, name)
         await seed.seed(database_url, KEYRING, name, COUNT)
     async with await psycopg.AsyncConnection.connect(database_url) as connection:
-        environments = [row[0] for row in await _all(connection, "SELECT environment_id FROM environments ORDER BY name")]
+        environments = [
+            row[0] for row in await _all(connection, "SELECT environment_id FROM environments ORDER BY name")
+        ]
         await _rename(connection, "integrations", "provider_config_key", ODD)
         await _rename(connection, "connections", "connection_id", ODD)
         await connection.execute(
@@ -66,11 +69,11 @@ async def rows(database_url: str, tmp_path: Path) -> Rows:
     return Rows(database_url, tuple(environments), uids)
 
 
-async def _all(connection: psycopg.AsyncConnection, query: str) -> Sequence[tuple]:
+async def _all(connection: psycopg.AsyncConnection[Any], query: str) -> Sequence[tuple[Any, ...]]:
     return await (await connection.execute(query.encode())).fetchall()
 
 
-async def _rename(connection: psycopg.AsyncConnection, table: str, column: str, names: Sequence[str]) -> None:
+async def _rename(connection: psycopg.AsyncConnection[Any], table: str, column: str, names: Sequence[str]) -> None:
     """Copy a row of each environment under other names. What is sealed in it does not matter here."""
     found = await _all(connection, f"SELECT column_name FROM information_schema.columns WHERE table_name = '{table}'")
     columns = ", ".join(f'"{name}"' for (name,) in found)
@@ -118,14 +121,14 @@ async def _check(reader: PointReader, rows: Rows, keys: Sequence[ConnectionKey])
 
 
 @pytest.mark.parametrize("pooling", [False, True])
-async def test_every_caller_gets_the_row_of_its_own_key(rows, pooling):
+async def test_every_caller_gets_the_row_of_its_own_key(rows: Rows, pooling: bool) -> None:
     dice = random.Random(17)
     async with _reader(rows, pooling=pooling) as reader:
         for count in (1, 2, 3, 31, 33, 128, 129, 400):
             await _check(reader, rows, _keys(rows, dice, count))
 
 
-async def test_callers_that_come_at_any_moment_get_their_own_rows(rows):
+async def test_callers_that_come_at_any_moment_get_their_own_rows(rows: Rows) -> None:
     dice = random.Random(23)
 
     async def caller(seed_of_caller: int) -> None:
@@ -139,7 +142,7 @@ async def test_callers_that_come_at_any_moment_get_their_own_rows(rows):
 
 
 @pytest.mark.parametrize("pooling", [False, True])
-async def test_names_are_taken_literally(rows, pooling):
+async def test_names_are_taken_literally(rows: Rows, pooling: bool) -> None:
     keys = [ConnectionKey(rows.environments[0], seed.INTEGRATION, name) for name in ODD]
     assert all(key in rows.uids for key in keys)
     async with _reader(rows, pooling=pooling) as reader:
@@ -151,7 +154,7 @@ async def test_names_are_taken_literally(rows, pooling):
             await _check(reader, rows, [swapped, *keys[:3]])
 
 
-async def test_another_environments_connection_is_not_there(rows):
+async def test_another_environments_connection_is_not_there(rows: Rows) -> None:
     theirs = [key for key in rows.uids if key.environment_id == rows.environments[0]]
     async with _reader(rows) as reader:
         for environment in (rows.environments[1], uuid4()):
@@ -162,7 +165,7 @@ async def test_another_environments_connection_is_not_there(rows):
                 assert stored is None or stored.uid == rows.uids[key]
 
 
-async def test_a_caller_that_leaves_takes_nobody_with_it(rows):
+async def test_a_caller_that_leaves_takes_nobody_with_it(rows: Rows) -> None:
     dice = random.Random(5)
     async with _reader(rows) as reader:
         for _ in range(50):
@@ -201,7 +204,7 @@ async def _reads_again(reader: PointReader, rows: Rows) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_connections_that_die_under_reads_are_replaced(rows):
+async def test_connections_that_die_under_reads_are_replaced(rows: Rows) -> None:
     dice = random.Random(7)
     outcomes = {"answered": 0, "refused": 0}
     dying = True
@@ -231,7 +234,7 @@ async def test_connections_that_die_under_reads_are_replaced(rows):
     assert outcomes["answered"]
 
 
-async def test_one_of_two_connections_is_enough(rows):
+async def test_one_of_two_connections_is_enough(rows: Rows) -> None:
     async with _reader(rows) as reader, await psycopg.AsyncConnection.connect(rows.url, autocommit=True) as killer:
         for pid in sorted(await _backends(rows))[:1]:
             await killer.execute("SELECT pg_terminate_backend(%s)", (pid,))
@@ -239,7 +242,7 @@ async def test_one_of_two_connections_is_enough(rows):
         await _check(reader, rows, _keys(rows, random.Random(3), 300))
 
 
-async def test_a_database_that_hangs_is_not_waited_for(rows):
+async def test_a_database_that_hangs_is_not_waited_for(rows: Rows) -> None:
     async with _reader(rows, timeout=0.3) as reader:
         frozen = await _backends(rows)
         assert frozen
@@ -254,7 +257,9 @@ async def test_a_database_that_hangs_is_not_waited_for(rows):
                     *(reader.read(key) for key in _keys(rows, random.Random(11), 200)), return_exceptions=True
                 )
             assert any(isinstance(each, StorageUnavailable) for each in found)
-            assert not [each for each in found if isinstance(each, BaseException) and type(each) is not StorageUnavailable]
+            assert not [
+                each for each in found if isinstance(each, BaseException) and type(each) is not StorageUnavailable
+            ]
             # New connections are made beside the frozen ones.
             await _reads_again(reader, rows)
         finally:
@@ -263,7 +268,7 @@ async def test_a_database_that_hangs_is_not_waited_for(rows):
         await _reads_again(reader, rows)
 
 
-async def test_a_closed_reader_leaves_nobody_waiting(rows):
+async def test_a_closed_reader_leaves_nobody_waiting(rows: Rows) -> None:
     keys = _keys(rows, random.Random(13), 300)
     async with _reader(rows) as reader:
         tasks = [asyncio.create_task(reader.read(key)) for key in keys]
@@ -272,4 +277,6 @@ async def test_a_closed_reader_leaves_nobody_waiting(rows):
         async with asyncio.timeout(60):
             found = await asyncio.gather(*tasks, return_exceptions=True)
     for key, each in zip(keys, found, strict=True):
-        assert isinstance(each, StorageUnavailable) or (each and each.uid) == rows.uids.get(key)
+        if not isinstance(each, StorageUnavailable):
+            assert not isinstance(each, BaseException)
+            assert (each and each.uid) == rows.uids.get(key)
