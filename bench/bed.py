@@ -59,9 +59,7 @@ def prepared(directory: Path, url: str, rows: int) -> Iterator[Bed]:
                 descriptor = os.open(notes, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
                 with os.fdopen(descriptor, "w") as file:
                     json.dump(known, file)
-        yield Bed(
-            found, known["keyring"], known["api_key"], rows, directory, processes.postmaster_of(found)
-        )
+        yield Bed(found, known["keyring"], known["api_key"], rows, directory, processes.postmaster_of(found))
 
 
 def _filled(url: str, rows: int, data_dir: str) -> dict[str, object]:

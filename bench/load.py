@@ -75,7 +75,16 @@ def run(
         body.write_bytes(struct.pack("!BI", 0, len(message)) + message)
         log.unlink(missing_ok=True)
         command = [program, "-c", str(clients), "-m", str(streams), "-D", f"{seconds * 1000:.0f}ms"]
-        command += ["--log-file", str(log), "-d", str(body), "-H", "content-type: application/grpc", "-H", "te: trailers"]
+        command += [
+            "--log-file",
+            str(log),
+            "-d",
+            str(body),
+            "-H",
+            "content-type: application/grpc",
+            "-H",
+            "te: trailers",
+        ]
         command += ["-H", f"authorization: Bearer {api_key}", f"http://{address}{GET_CONNECTION}"]
         started.append((subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True), log))
     calls, latencies = 0, []

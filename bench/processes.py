@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +60,12 @@ def execute(url: str, statement: LiteralString) -> list[Any]:
         return cursor.fetchall() if cursor.description else []
 
 
+def environment(settings: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a process that has these settings and none of the surrounding shell's."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("CONNECTIONS_")}
+    return {**kept, "PYTHONPATH": f"{ROOT}:{ROOT / 'generated'}", **settings}
+
+
 def tree(process: psutil.Process) -> list[psutil.Process]:
     """Return a process and all below it."""
     with contextlib.suppress(psutil.NoSuchProcess):
@@ -89,14 +95,13 @@ class Memory:
 class Server:
     """One or more server processes on one port. `process` is the parent of all."""
 
-    def __init__(self, command: Sequence[str], address: str, log: Path, settings: dict[str, str]) -> None:
+    def __init__(self, command: Sequence[str], address: str, log: Path, settings: Mapping[str, str]) -> None:
         self.address = address
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("CONNECTIONS_")}
         with log.open("ab") as output:
             self._started = subprocess.Popen(
                 [sys.executable, *command],
                 cwd=ROOT,
-                env={**kept, "PYTHONPATH": f"{ROOT}:{ROOT / 'generated'}", **settings},
+                env=environment(settings),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -109,7 +114,9 @@ class Server:
         deadline = time.monotonic() + _START
         while time.monotonic() < deadline and self._started.poll() is None:
             with grpc.insecure_channel(self.address) as channel, contextlib.suppress(grpc.RpcError):
-                answer = channel.unary_unary(method)(request, timeout=1)
+                answer = channel.unary_unary(method, request_serializer=None, response_deserializer=None)(
+                    request, timeout=1
+                )
                 if method == GET_CONNECTION or _is_serving(answer):
                     return
             time.sleep(0.05)
@@ -148,7 +155,8 @@ class Server:
 
 
 def _is_serving(answer: bytes) -> bool:
-    return health_pb2.HealthCheckResponse.FromString(answer).status == health_pb2.HealthCheckResponse.SERVING
+    found = health_pb2.HealthCheckResponse.FromString(answer)
+    return bool(found.status == health_pb2.HealthCheckResponse.SERVING)
 
 
 def _rss(process: psutil.Process) -> int:
@@ -197,8 +205,9 @@ def echo(answer: bytes, processes: int, directory: Path) -> Iterator[Sequence[Se
     file.write_bytes(answer)
     servers: list[Server] = []
     try:
-        for _ in range(processes):
-            servers.append(Server(["-m", "bench.echo", address, str(file)], address, directory / "echo.log", {}))
+        for _ in range(processes):  # not at once: if one does not start, those before it are stopped
+            server = Server(["-m", "bench.echo", address, str(file)], address, directory / "echo.log", {})
+            servers.append(server)
         for server in servers:
             server.wait_for(b"", GET_CONNECTION)
         yield servers

@@ -29,7 +29,7 @@ from server.providers.catalogue import Catalogue
 from server.providers.exchange import ProviderExchange
 from server.providers.outbound import Outbound
 from server.storage.clock import DatabaseClock
-from server.storage.connections import TABLE, new_columns
+from server.storage.columns import TABLE, new_columns
 from server.storage.engine import DatabaseSettings, create_engine
 from server.storage.environments import PostgresEnvironmentKeyStore, PostgresEnvironmentStore
 from server.storage.integrations import PostgresIntegrationStore
@@ -179,9 +179,7 @@ async def _copy(database: psycopg.AsyncConnection[Any], rows: Iterable[dict[str,
     json_columns = {column.name for column in table.columns if str(column.type) == "JSONB"}
     async with database.cursor() as cursor, cursor.copy(f"COPY {table.name} ({', '.join(columns)}) FROM STDIN") as copy:
         for row in rows:
-            await copy.write_row(
-                [Jsonb(row[name]) if name in json_columns else row.get(name) for name in columns]
-            )
+            await copy.write_row([Jsonb(row[name]) if name in json_columns else row.get(name) for name in columns])
 
 
 def print_progress(done: int, total: int, seconds: float) -> None:

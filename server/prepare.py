@@ -110,11 +110,11 @@ class Database:
             self._embedded = EmbeddedPostgres(folder)
             try:
                 self.url = self._embedded.start()
-            except (OSError, subprocess.SubprocessError) as error:
+            except (OSError, RuntimeError, subprocess.SubprocessError) as error:
                 self._directory.release()
-                raise StartError(
-                    f"the embedded Postgres in {folder} does not start: {folder / 'log'} says why"
-                ) from error
+                log_file = folder / "log"
+                why = f"{log_file} says why" if log_file.exists() else str(error)
+                raise StartError(f"the embedded Postgres in {folder} does not start: {why}") from error
         return self
 
     def __exit__(self, *_: object) -> None:

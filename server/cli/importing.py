@@ -40,7 +40,7 @@ def import_(
     provider_config_key: Annotated[
         str,
         typer.Argument(
-            metavar="[PROVIDER_CONFIG_KEY]",
+            metavar="PROVIDER_CONFIG_KEY",
             help="The integration.",
             autocompletion=completion.integrations,
             show_default=False,
@@ -48,9 +48,7 @@ def import_(
     ] = "",
     connection_id: Annotated[
         str,
-        typer.Argument(
-            metavar="[CONNECTION_ID]", help="A name of your choice; a UUID if left out.", show_default=False
-        ),
+        typer.Argument(metavar="CONNECTION_ID", help="A name of your choice; a UUID if left out.", show_default=False),
     ] = "",
     *,
     file: Annotated[
@@ -78,7 +76,13 @@ def import_(
     refresh_token: Annotated[str | None, typer.Option("--refresh-token", help=f"Refresh token; {_SECRET}")] = None,
     expires_in: Annotated[
         float,
-        typer.Option("--expires-in", metavar="DURATION", parser=options.duration, help="Life of the access token."),
+        typer.Option(
+            "--expires-in",
+            metavar="DURATION",
+            parser=options.duration,
+            help="Life of the access token; not known if left out.",
+            show_default=False,
+        ),
     ] = options.ZERO,
     token_type: Annotated[str, typer.Option("--token-type", help="How to use it, for example Bearer.")] = "",
     scope: Annotated[list[str] | None, typer.Option("--scope", help="Scope that was granted; repeatable.")] = None,
@@ -109,21 +113,22 @@ def import_(
     {"provider_config_key": "github", "connection_id": "customer-42", "credentials": {"oauth2": {"access_token": "…"}}}.
     Every line needs a connection_id, so an import that was interrupted is simply run again.
     """
-    if not (provider_config_key or file or jsonl) and not sys.stdin.isatty():
-        file = "-"
-    if bool(provider_config_key) + bool(file) + bool(jsonl) != 1:
+    piped = not (provider_config_key or file or jsonl) and not sys.stdin.isatty()
+    text = sys.stdin.read() if piped else ""
+    if bool(provider_config_key) + bool(file) + bool(jsonl) + bool(text) != 1:
         raise typer.BadParameter(
-            "give either a PROVIDER_CONFIG_KEY with options, or --file, or --jsonl", param_hint="import"
+            "give either a PROVIDER_CONFIG_KEY with options, or --file (or pipe one connection in), or --jsonl",
+            param_hint="import",
         )
     if jsonl:
         _bulk(jsonl, errors, concurrency, timeout, address)
         return
-    if file:
-        text = _read(file, "--file")
+    if file or text:
+        text = text or _read(file, "--file")
         try:
             request = parse_request(text)
         except ValueError as error:
-            raise typer.BadParameter(str(error), param_hint="--file") from None
+            raise typer.BadParameter(str(error), param_hint="--file" if file else "standard input") from None
     else:
         request = CreateConnectionRequest(
             provider_config_key=provider_config_key, connection_id=connection_id, display_name=display_name, etag=etag
@@ -223,7 +228,8 @@ def _bulk(jsonl: str, errors: Path | None, concurrency: int, timeout: float, add
     if summary.stopped is not None:
         raise summary.stopped
     if summary.failed:
-        raise CliError(f"{summary.failed} of {summary.total} lines failed", FAILED, "correct them and import again")
+        lines = "line" if summary.total == 1 else "lines"
+        raise CliError(f"{summary.failed} of {summary.total} {lines} failed", FAILED, "correct them and import again")
 
 
 def _read(path: str, option: str) -> str:

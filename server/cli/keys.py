@@ -26,7 +26,13 @@ def create(
     admin: Annotated[bool, typer.Option("--admin", help="Let it manage environments and keys.")] = False,
     expires_in: Annotated[
         float,
-        typer.Option("--expires-in", metavar="DURATION", parser=options.duration, help="How long it is accepted."),
+        typer.Option(
+            "--expires-in",
+            metavar="DURATION",
+            parser=options.duration,
+            help="How long it is accepted; for ever if left out.",
+            show_default=False,
+        ),
     ] = options.ZERO,
     as_json: options.Json = False,
     timeout: options.Timeout = options.TIMEOUT,

@@ -47,8 +47,8 @@ def list_(
         print_table(("PROVIDER", "NAME", "AUTH MODE", "NEEDS", "CATEGORIES", "SOURCE"), rows)
 
 
-@app.command(epilog=examples("connections providers show github"))
-def show(
+@app.command(epilog=examples("connections providers get github"))
+def get(
     provider: Annotated[
         str, typer.Argument(metavar="PROVIDER", autocompletion=completion.providers, show_default=False)
     ],

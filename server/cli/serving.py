@@ -13,7 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from server.cli import options
 from server.cli.client import find_target, open_channel
-from server.cli.errors import FAILED, USAGE, CliError, cli_error
+from server.cli.errors import FAILED, NOT_FOUND, USAGE, CliError, cli_error
 from server.cli.help import examples
 from server.cli.output import note, print_table
 from server.config import Config, ConfigError
@@ -107,13 +107,15 @@ def healthcheck(
     timeout: options.Timeout = _HEALTH_TIMEOUT,
     address: options.Address = "",
 ) -> None:
-    """Ask the server whether it serves (grpc.health.v1). Needs no key. Exit code 0 if it does, else 1 or 5."""
+    """Ask the server whether it serves (grpc.health.v1). Needs no key. Exit code 0 if it does, else 1, 3 or 5."""
     target = find_target(os.environ, address)
     request = health_pb2.HealthCheckRequest(service=service)
     with open_channel(target) as channel:
         try:
             response = health_pb2_grpc.HealthStub(channel).Check(request, timeout=timeout)
         except grpc.RpcError as error:
+            if service and error.code() is grpc.StatusCode.NOT_FOUND:
+                raise CliError(f"{target.address} has no service {service!r}", NOT_FOUND) from None
             raise cli_error(error, target.address, timeout) from None
     state = health_pb2.HealthCheckResponse.ServingStatus.Name(response.status)
     if response.status != health_pb2.HealthCheckResponse.SERVING:

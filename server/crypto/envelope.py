@@ -19,6 +19,7 @@ years make 2^20 envelopes under an environment key and 2^18 under each data key.
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 from typing import Final
 from uuid import UUID
 
@@ -39,8 +40,18 @@ def associated_data(environment_id: UUID, table: str, row: bytes, column: str) -
 
     Each part is preceded by its length, so that no two places share a value.
     """
-    parts = (b"connections", environment_id.bytes, table.encode(), row, column.encode())
+    return _before_row(environment_id, table) + len(row).to_bytes(2, "big") + row + _framed(column)
+
+
+@lru_cache(maxsize=4096)
+def _before_row(environment_id: UUID, table: str) -> bytes:
+    parts = (b"connections", environment_id.bytes, table.encode())
     return b"".join(len(part).to_bytes(2, "big") + part for part in parts)
+
+
+@lru_cache(maxsize=64)
+def _framed(column: str) -> bytes:
+    return len(column.encode()).to_bytes(2, "big") + column.encode()
 
 
 def seal(cipher: AESGCM, key_id: bytes, plaintext: bytes, place: bytes) -> bytes:

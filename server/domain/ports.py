@@ -46,12 +46,18 @@ class StoredConnection:
     sealed: bytes = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class ListedConnection:
-    """One row of a list, and where the list stands after it."""
+class ListedConnection(Protocol):
+    """One row of a list."""
 
-    position: ListPosition
-    rendered: Rendered
+    @property
+    def rendered(self) -> Rendered:
+        """The connection without credentials."""
+        ...
+
+    @property
+    def position(self) -> ListPosition:
+        """Where the list stands after it."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

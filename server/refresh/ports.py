@@ -293,6 +293,9 @@ class AnswerSpool(Protocol):
         """Write an answer so that it survives the process. Raises `OSError` if even that fails."""
         ...
 
-    async def adopt(self) -> list[ConnectionKey]:
-        """Move what waits into the store; return whose it was. Stops early if the store is still away."""
+    async def adopt(self) -> list[tuple[ConnectionKey, int]]:
+        """Move what waits into the store; return whose it was, and the generation of the credentials it replaces.
+
+        Stops early if the store is still away.
+        """
         ...

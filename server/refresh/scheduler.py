@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from server.domain.clock import Clock
-from server.domain.errors import ServiceError
+from server.domain.errors import NotFound, ServiceError
 from server.domain.model import ConnectionKey
 from server.refresh.ports import AnswerSpool, Due, DueStore, Slot, TokenExchange
 from server.refresh.reading import Reader
@@ -112,13 +112,20 @@ class Scheduler:
 
     async def adopt_spooled(self) -> None:
         """Bring answers that waited on disk into the store and apply them, for ever."""
+        waiting: dict[ConnectionKey, int] = {}
         while True:
-            for key in await self._spool.adopt():
-                await self._apply(key)
+            waiting |= dict(await self._spool.adopt())
+            done = await asyncio.gather(*(self._apply(key, generation) for key, generation in waiting.items()))
+            waiting = {key: generation for key, generation in waiting.items() if key not in done}
             await asyncio.sleep(_ADOPT_INTERVAL)
 
-    async def _apply(self, key: ConnectionKey) -> None:
+    async def _apply(self, key: ConnectionKey, generation: int) -> ConnectionKey | None:
+        """Apply an adopted answer; return the key if that is done with."""
         try:
-            await self._reader.refresh_due(key)
+            await self._reader.apply_stored(key, generation)
+        except NotFound:
+            return key
         except ServiceError as error:
             log.get().warning("adoption_waits", reason=error.reason.name)
+            return None
+        return key

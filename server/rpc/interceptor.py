@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 import grpc
@@ -57,8 +57,8 @@ class ChainInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         in_flight = self.in_flight
 
         async def handle(request: Any, context: Any) -> Any:
-            call = _OwnedCall(
-                method, context.invocation_metadata() or (), context.peer(), context.time_remaining(), context=context
+            call = Call(
+                method, context.invocation_metadata() or (), context.peer(), context.time_remaining(), native=context
             )
             in_flight.add(call)
             try:
@@ -79,13 +79,13 @@ class ChainInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
                 await context.write(message)
                 call.messages_sent += 1
 
-            call = _OwnedCall(
+            call = Call(
                 method,
                 context.invocation_metadata() or (),
                 context.peer(),
                 context.time_remaining(),
                 send=send,
-                context=context,
+                native=context,
             )
             in_flight.add(call)
             try:
@@ -98,27 +98,12 @@ class ChainInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         return handle
 
 
-class _OwnedCall(Call):
-    """A call with grpc's own context beside it, for the methods that are not ours."""
-
-    __slots__ = ("context",)
-
-    def __init__(self, *args: Any, context: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.context = context
-
-    __hash__ = object.__hash__
-
-    def __eq__(self, other: object) -> bool:
-        return self is other
-
-
-def _endpoint(behaviour: Callable[[Any, Any], Awaitable[Any]], method: str) -> Endpoint:
+def _endpoint(behaviour: Callable[[Any, Any], Coroutine[Any, Any, Any]], method: str) -> Endpoint:
     if is_ours(method):
         return behaviour
 
     async def with_context(request: Any, call: Any) -> Any:
-        return await behaviour(request, call.context)
+        return await behaviour(request, call.native)
 
     return with_context
 
@@ -129,10 +114,10 @@ def _stream_endpoint(behaviour: Callable[[Any, Any], Any], method: str) -> Endpo
 
     async def with_context(request: Any, call: Any) -> None:
         if inspect.isasyncgenfunction(behaviour):
-            async for message in behaviour(request, call.context):
+            async for message in behaviour(request, call.native):
                 await call.send(message)
         else:
-            await behaviour(request, call.context)
+            await behaviour(request, call.native)
 
     return with_context
 

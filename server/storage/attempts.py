@@ -10,7 +10,7 @@ from sqlalchemy.dialects import postgresql
 
 from server.domain.model import ConnectionKey
 from server.refresh.ports import Lease
-from server.storage.connections import matches
+from server.storage.columns import matches
 from server.storage.engine import to_datetime
 from server.storage.tables import connections, integrations, refresh_attempts
 

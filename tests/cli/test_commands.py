@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from connections.v1 import connection_pb2, connection_service_pb2
 
+from server import wire
 from server.cli.main import version
 from server.domain.secret import MASK
 from tests.cli.conftest import Runner
@@ -141,7 +142,7 @@ def test_import_takes_a_token_response_as_it_came(run: Runner, fake: Fake) -> No
     assert credentials.oauth2.refresh_token == "CANARYrefresh2"
     assert list(credentials.oauth2.scopes) == ["read", "write"]
     assert before + 3600 <= credentials.oauth2.expire_time.ToNanoseconds() / 1e9 <= time.time() + 3600
-    assert credentials.raw["instance"]["shard"] == 7
+    assert wire.from_struct(credentials.raw)["instance"] == {"shard": 7}
 
 
 @pytest.mark.parametrize(
@@ -296,8 +297,8 @@ def test_integrations_from_create_to_delete(run: Runner, fake: Fake) -> None:
 def test_providers(run: Runner) -> None:
     assert "Zendesk" in run("providers", "list").out
     assert "GitHub" not in run("providers", "list", "--search", "zen").out
-    assert "subdomain" in run("providers", "show", "zendesk").out
-    assert json.loads(run("providers", "show", "github", "--json").out)["auth_mode"] == "AUTH_MODE_OAUTH2"
+    assert "subdomain" in run("providers", "get", "zendesk").out
+    assert json.loads(run("providers", "get", "github", "--json").out)["auth_mode"] == "AUTH_MODE_OAUTH2"
 
 
 def test_environments_and_keys(run: Runner, fake: Fake) -> None:
@@ -350,6 +351,9 @@ def test_healthcheck_needs_no_key(run: Runner, server: tuple[str, str]) -> None:
     env = {"CONNECTIONS_API_KEY": ""}
     assert run("healthcheck", env=env).code == 0
     assert run("healthcheck", "--service", "resting", env=env).code == 1
+    unknown = run("healthcheck", "--service", "unheard.of", env=env)
+    assert unknown.code == 3
+    assert "'unheard.of'" in unknown.err
     assert run("healthcheck", "--address", server[0], env={"CONNECTIONS_ADDRESS": "127.0.0.1:1"}).code == 0
 
 
@@ -367,7 +371,7 @@ def test_settings_of_the_server_do_not_stop_a_client(run: Runner) -> None:
 
 
 def test_completion_offers_names_and_stays_silent_without_a_server(run: Runner, run_alone: Runner) -> None:
-    words = {"_CONNECTIONS_COMPLETE": "complete_bash", "COMP_WORDS": "connections providers show z", "COMP_CWORD": "3"}
+    words = {"_CONNECTIONS_COMPLETE": "complete_bash", "COMP_WORDS": "connections providers get z", "COMP_CWORD": "3"}
     assert run(env=words).out.split() == ["zendesk"]
     away = run_alone(env=words | {"CONNECTIONS_ADDRESS": "127.0.0.1:1", "CONNECTIONS_API_KEY": "k"})
     assert away.out.strip() == ""
@@ -378,7 +382,7 @@ COMMANDS = [
     ("get",), ("list",), ("import",), ("delete",), ("refresh",), ("metadata", "get"), ("metadata", "set"),
     ("metadata", "merge"), ("tags", "get"), ("tags", "set"), ("integrations", "create"), ("integrations", "get"),
     ("integrations", "list"), ("integrations", "update"), ("integrations", "delete"), ("providers", "list"),
-    ("providers", "show"), ("keys", "create"), ("keys", "list"), ("keys", "delete"), ("environments", "create"),
+    ("providers", "get"), ("keys", "create"), ("keys", "list"), ("keys", "delete"), ("environments", "create"),
     ("environments", "list"), ("serve",), ("migrate",), ("check-config",), ("healthcheck",), ("keyring", "new"),
     ("bootstrap",),
 ]  # fmt: skip

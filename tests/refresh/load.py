@@ -25,7 +25,7 @@ from server.domain.ports import ConnectionImport, ImportedCredentials
 from server.domain.secret import Secret
 from server.refresh.exchange import Ended, Result
 from server.refresh.scheduler import Scheduler
-from server.storage.connections import TABLE, new_columns
+from server.storage.columns import TABLE, new_columns
 from server.storage.due import PostgresDueStore
 from server.storage.engine import to_datetime
 from server.storage.tables import connections as table

@@ -114,6 +114,33 @@ def test_promise_6_a_frozen_postgres_holds_no_caller_beyond_its_deadline(
         server.kill()
 
 
+def test_promise_6_an_answer_outlives_a_postgres_that_hangs_and_a_process_that_dies(
+    world: World, postgres_of_ours: OwnPostgres, tmp_path: Path
+) -> None:
+    gate = tmp_path / "answer-arrived"
+    spool = tmp_path / "spool"
+    with postgres_of_ours.database() as url:
+        settings = {"lease_ttl": "1s", "database": url, "database_statement_timeout": "1s", "spool_dir": str(spool)}
+        first, service = world.start(fault_point=f"after_answer:file={gate}", **settings)
+        pair = world.oauth.issue(expires_in=1)
+        service.import_pair(pair, expires_in=-1)
+        with ThreadPoolExecutor(1) as pool:
+            reading = pool.submit(service.get_failure, timeout=3)
+            wait_until(gate.exists)
+            postgres_of_ours.freeze()
+            gate.unlink()
+            assert reading.result().reason in {"REFRESH_CONTINUES", "STORAGE_UNAVAILABLE"}
+        wait_until(lambda: any(spool.glob("*.answer")), seconds=40)
+        first.kill()
+        postgres_of_ours.thaw()
+        second, heir = world.start(**settings)
+
+        wait_until(lambda: heir.basic().generation == 2, seconds=20)
+        assert world.oauth.is_active(heir.get().credentials.oauth2.access_token)
+        assert world.oauth.stats().per_refresh_token == {pair.refresh_token: 1}
+        second.kill()
+
+
 def _generation(service: Service) -> int:
     try:
         return int(service.basic().generation)

@@ -10,12 +10,13 @@ from connections.v1 import connection_service_pb2
 
 from tests.refresh.conftest import World
 from tests.support import pgbouncer as pgbouncer_support
+from tests.support import strict
 
 
 def test_two_servers_behind_pgbouncer_in_transaction_mode(world: World, database_url: str) -> None:
     program = pgbouncer_support.find()
     if program is None:
-        pytest.skip("pgbouncer is not installed")
+        pytest.skip(strict.NO_PGBOUNCER)
     with pgbouncer_support.pgbouncer(program, database_url) as pooled:
         settings: dict[str, Any] = {"database": pooled, "database_transaction_pooling": "true", "lease_ttl": "1s"}
         servers, services = zip(*(world.start(**settings) for _ in range(2)), strict=True)

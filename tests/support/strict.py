@@ -14,11 +14,15 @@ import pytest
 STRICT_VARIABLE: Final = "CONNECTIONS_TEST_STRICT"
 
 NO_GO: Final = "Go is not installed, so grpcurl cannot be"
+NO_PGBOUNCER: Final = "pgbouncer is not installed"
+NO_H2LOAD: Final = "h2load is not installed"
 NOT_ROOT: Final = "only root can change to another user"
 PRIVATE_PYTHON: Final = "no Python of this version is where another user may run it"
 
 ALLOWED: Final = {
     NO_GO: "grpcurl comes from the Go module proxy; a machine for Python alone is a good machine",
+    NO_PGBOUNCER: "a system package, which only root can install; .ci/run does where it can",
+    NO_H2LOAD: "a system package, as pgbouncer",
     NOT_ROOT: "whoever is not root proves by the other tests that no root is needed",
     PRIVATE_PYTHON: "root's own interpreter under /root is a common set-up, and says nothing about the image",
 }

@@ -1,0 +1,20 @@
+"""The world of the engine's tests, here too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.refresh.conftest import world
+from tests.support.oauth import OAuthServer
+
+__all__ = ["world"]
+
+
+@pytest.fixture(autouse=True)
+def _same_endpoint(oauth_server: OAuthServer) -> Iterator[None]:
+    """Let tests point the template elsewhere."""
+    present = oauth_server.token_url
+    yield
+    oauth_server.token_url = present
