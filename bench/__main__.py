@@ -48,14 +48,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement of reads (default: %(default)s)")
+    parser.add_argument(
+        "--seconds", type=float, default=2.0, help="of each measurement of reads (default: %(default)s)"
+    )
     parser.add_argument("--rounds", type=int, default=7, help="interleaved rounds, of which medians are shown")
-    parser.add_argument("--rows", type=int, default=1_000_000, help="connections in the database (default: %(default)s)")
+    parser.add_argument(
+        "--rows", type=int, default=1_000_000, help="connections in the database (default: %(default)s)"
+    )
     parser.add_argument("--lines", type=int, default=20_000, help="lines of the import (default: %(default)s)")
     parser.add_argument("--only", action="append", choices=PARTS, help="may be repeated (default: get and list)")
     parser.add_argument("--json", action="store_true", help="for programs")
-    parser.add_argument("--database-url", default="", help="an empty database to fill, instead of the embedded Postgres")
-    parser.add_argument("--directory", type=Path, default=_HOME, help="where the embedded Postgres and its rows are kept")
+    parser.add_argument(
+        "--database-url", default="", help="an empty database to fill, instead of the embedded Postgres"
+    )
+    parser.add_argument(
+        "--directory", type=Path, default=_HOME, help="where the embedded Postgres and its rows are kept"
+    )
     return parser
 
 

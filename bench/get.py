@@ -107,7 +107,7 @@ def _point(
 
 def _get(bed: Bed, address: str, number: int) -> bytes:
     with grpc.insecure_channel(address, options=(("grpc.use_local_subchannel_pool", 1),)) as channel:
-        answer: bytes = channel.unary_unary(load.GET_CONNECTION)(
+        answer: bytes = channel.unary_unary(load.GET_CONNECTION, request_serializer=None, response_deserializer=None)(
             request(bed, number), metadata=bed.metadata, timeout=30
         )
     return answer

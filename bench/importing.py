@@ -38,9 +38,7 @@ def measure(bed: Bed, *, lines: int, note: Callable[[str], None]) -> Import:
             done = subprocess.run(
                 [sys.executable, "-m", "server.cli.main", "import", "--jsonl", str(file)],
                 cwd=processes.ROOT,
-                env=processes.environment(
-                    {"CONNECTIONS_ADDRESS": server.address, "CONNECTIONS_API_KEY": bed.api_key}
-                ),
+                env=processes.environment({"CONNECTIONS_ADDRESS": server.address, "CONNECTIONS_API_KEY": bed.api_key}),
                 capture_output=True,
                 text=True,
                 check=False,

@@ -15,8 +15,7 @@ from typing import Any, Final
 import grpc
 import psycopg
 from connections.v1.connection_service_pb2 import ListConnectionsRequest, ListConnectionsResponse
-from psycopg import sql
-from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects.postgresql.psycopg import dialect as psycopg_dialect
 
 from bench import processes, seed
 from bench.bed import Bed
@@ -98,7 +97,7 @@ def _filtered(bed: Bed, address: str) -> tuple[float, int]:
     """Return the median wait for the connections of one organisation, and how many those are."""
     waits, rows = [], 0
     with grpc.insecure_channel(address) as channel:
-        call = channel.unary_stream(LIST)
+        call = channel.unary_stream(LIST, request_serializer=None, response_deserializer=None)
         for number in range(_FILTERED):
             request = ListConnectionsRequest(tags=_organisation(bed, number * 7919))
             started = time.perf_counter()
@@ -120,9 +119,9 @@ def _plan(bed: Bed) -> str:
         row = connection.execute("SELECT environment_id FROM environments").fetchone()
         assert row is not None
         query = page_query(row[0], ListFilter(tags=_organisation(bed, 0)), None, 1000)
-        dialect: Any = postgresql.psycopg.dialect()  # type: ignore[attr-defined]
-        compiled = query.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
-        explained = sql.SQL("EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) ") + sql.SQL(str(compiled))  # type: ignore[arg-type]
+        make_dialect: Any = psycopg_dialect
+        compiled = query.compile(dialect=make_dialect(), compile_kwargs={"render_postcompile": True})
+        explained = f"EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF, BUFFERS OFF) {compiled}".encode()
         return "\n".join(line for (line,) in connection.execute(explained, compiled.params))
 
 
@@ -133,7 +132,8 @@ def _client(address: str, page_size: int, api_key: str) -> dict[str, Any]:
     with grpc.insecure_channel(address, options=(("grpc.max_receive_message_length", -1),)) as channel:
         grpc.channel_ready_future(channel).result(timeout=30)
         started = time.perf_counter()
-        for page in channel.unary_stream(LIST)(request, metadata=(("authorization", f"Bearer {api_key}"),)):
+        call = channel.unary_stream(LIST, request_serializer=None, response_deserializer=None)
+        for page in call(request, metadata=(("authorization", f"Bearer {api_key}"),)):
             if not pages:
                 first = time.perf_counter() - started
             pages, size, last = pages + 1, size + len(page), page

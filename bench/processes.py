@@ -114,7 +114,9 @@ class Server:
         deadline = time.monotonic() + _START
         while time.monotonic() < deadline and self._started.poll() is None:
             with grpc.insecure_channel(self.address) as channel, contextlib.suppress(grpc.RpcError):
-                answer = channel.unary_unary(method)(request, timeout=1)
+                answer = channel.unary_unary(method, request_serializer=None, response_deserializer=None)(
+                    request, timeout=1
+                )
                 if method == GET_CONNECTION or _is_serving(answer):
                     return
             time.sleep(0.05)
@@ -153,7 +155,8 @@ class Server:
 
 
 def _is_serving(answer: bytes) -> bool:
-    return health_pb2.HealthCheckResponse.FromString(answer).status == health_pb2.HealthCheckResponse.SERVING
+    found = health_pb2.HealthCheckResponse.FromString(answer)
+    return bool(found.status == health_pb2.HealthCheckResponse.SERVING)
 
 
 def _rss(process: psutil.Process) -> int:
@@ -202,8 +205,9 @@ def echo(answer: bytes, processes: int, directory: Path) -> Iterator[Sequence[Se
     file.write_bytes(answer)
     servers: list[Server] = []
     try:
-        for _ in range(processes):
-            servers.append(Server(["-m", "bench.echo", address, str(file)], address, directory / "echo.log", {}))
+        for _ in range(processes):  # not at once: if one does not start, those before it are stopped
+            server = Server(["-m", "bench.echo", address, str(file)], address, directory / "echo.log", {})
+            servers.append(server)
         for server in servers:
             server.wait_for(b"", GET_CONNECTION)
         yield servers

@@ -50,8 +50,10 @@ def _get(comparisons: Sequence[Comparison], rounds: int, seconds: float) -> str:
     lines = [
         f"GetConnection beside the echo, medians of {rounds} rounds of {seconds:g} s each",
         "",
-        "| in flight | workers | calls/s ÷ echo | p50 ÷ echo | calls/s | p50 ms | p99 ms | server CPU us | database CPU us "
-        "| echo calls/s | echo p50 ms | echo p99 ms | echo CPU us |",
+        (
+            "| in flight | workers | calls/s ÷ echo | p50 ÷ echo | calls/s | p50 ms | p99 ms | server CPU us | database CPU us "
+            "| echo calls/s | echo p50 ms | echo p99 ms | echo CPU us |"
+        ),
         "|--:" * 13 + "|",
     ]
     for each in comparisons:
@@ -79,15 +81,19 @@ def _list(found: Listing) -> str:
             "",
             "| rows/s | first page ms | bytes/row | server CPU us/row | RSS before MB | RSS peak MB | USS peak MB |",
             "|--:" * 7 + "|",
-            f"| {found.rate:,.0f} | {found.first_page * 1e3:.0f} | {found.message_bytes / found.rows:.0f} "
-            f"| {found.server_cpu * 1e6:.1f} | {memory.before / 1e6:.0f} | {memory.peak / 1e6:.0f} "
-            f"| {memory.unique / 1e6:.0f} |",
+            (
+                f"| {found.rate:,.0f} | {found.first_page * 1e3:.0f} | {found.message_bytes / found.rows:.0f} "
+                f"| {found.server_cpu * 1e6:.1f} | {memory.before / 1e6:.0f} | {memory.peak / 1e6:.0f} "
+                f"| {memory.unique / 1e6:.0f} |"
+            ),
             "",
             _verdict("rows/s", found.rate, ">=", LIST_TARGET),
             _verdict("server memory (RSS peak, MB)", memory.peak / 1e6, "<=", MEMORY_TARGET / 1e6),
             "",
-            f"By one tag ({found.filter_rows} of them): p50 {found.filter_p50 * 1e3:.2f} ms, "
-            f"{'from the GIN index' if found.filter_uses_index else 'NOT from the GIN index'}",
+            (
+                f"By one tag ({found.filter_rows} of them): p50 {found.filter_p50 * 1e3:.2f} ms, "
+                f"{'from the GIN index' if found.filter_uses_index else 'NOT from the GIN index'}"
+            ),
             "",
             "```",
             found.filter_plan,

@@ -50,6 +50,7 @@ from server.rpc.server import FULL_NAMES, RpcServer, ServerSettings, TlsFiles
 from server.storage import migrate as migrations
 from server.storage.clock import DatabaseClock
 from server.storage.connections import PostgresConnectionStore
+from server.storage.due import PostgresDueStore
 from server.storage.engine import DatabaseSettings, create_engine
 from server.storage.environments import PostgresEnvironmentKeyStore, PostgresEnvironmentStore
 from server.storage.integrations import PostgresIntegrationStore
@@ -166,7 +167,7 @@ class Application:
         stack.push_async_callback(self._end_tasks)
         self._spawn("clock", clock.keep_set())
         self._spawn("readiness", readiness.watch())
-        scheduler = Scheduler(refresh_store, credentials, exchange, spool, clock)
+        scheduler = Scheduler(PostgresDueStore(engine), credentials, exchange, spool, clock)
         self._spawn("spool", scheduler.adopt_spooled())
         if config.scheduler_enabled:
             self._spawn("scheduler", scheduler.run())
@@ -190,6 +191,7 @@ class Application:
         await readiness.drain()
         await asyncio.sleep(config.drain_delay)
         self._stopping.set()
+        log.get().info("stopping")
         left = await server.stop(config.shutdown_grace)
         await self._end_tasks()
         # An exchange that has begun is worth waiting for whoever wanted it: its token may be spent.

@@ -301,7 +301,8 @@ class Exchanger:
             new = self._exchange.interpret(lease.request, answer, now=answered_at)
         except ExchangeFailed as failure:
             seen = failure
-            if failure.kind is FailureKind.PERMANENT and lease.unfinished is not None:
+            told = lease.state.failure_reason is Reason.OUTCOME_UNKNOWN
+            if failure.kind is FailureKind.PERMANENT and lease.unfinished is not None and not told:
                 # The token was sent before, and that answer was lost: this refusal says nothing about the grant.
                 seen = unknown_outcome()
             self._report(lease, started, seen)
@@ -338,7 +339,7 @@ class Exchanger:
         return Result(Ended.FAILED, failure, lease.request.provider, retry_after)
 
     async def _release(self, lease: Lease) -> None:
-        await self._store.release(lease, now=self._clock.now())
+        await self._store.release(lease)
 
     @asynccontextmanager
     async def _renewed(self, lease: Lease) -> AsyncIterator[None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final
 
 from server.domain.deadline import Deadline
@@ -78,5 +78,5 @@ class Call:
         return self.principal
 
 
-Endpoint = Callable[[Any, Call], Awaitable[Any]]
+Endpoint = Callable[[Any, Call], Coroutine[Any, Any, Any]]
 """A servicer's method, or it with steps of the chain around it: takes the request, returns the response (None: a stream)."""

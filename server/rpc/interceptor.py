@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final
 
 import grpc
@@ -100,7 +100,7 @@ class ChainInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         return handle
 
 
-def _endpoint(behaviour: Callable[[Any, Any], Awaitable[Any]], method: str) -> Endpoint:
+def _endpoint(behaviour: Callable[[Any, Any], Coroutine[Any, Any, Any]], method: str) -> Endpoint:
     if is_ours(method):
         return behaviour
 

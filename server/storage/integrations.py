@@ -16,7 +16,7 @@ from server.crypto.data_keys import DataKeys
 from server.domain.errors import EtagMismatch, IntegrationAlreadyExists, IntegrationHasConnections, NotFound
 from server.domain.model import AuthMode, Integration
 from server.domain.secret import Secret
-from server.storage.connections import state_columns, state_of
+from server.storage.columns import state_columns, state_of
 from server.storage.engine import from_datetime, to_datetime, transaction
 from server.storage.tables import connections, integrations
 

@@ -195,20 +195,22 @@ class _Lane:
         """Connect and prepare. Raises `StorageUnavailable`."""
         settings = self._settings
         options = "" if settings.transaction_pooling else f"{startup_options(settings)} {_PLANNER}"
+        connection = None
         try:
             async with asyncio.timeout(settings.statement_timeout):
                 connection = await psycopg.AsyncConnection.connect(
                     settings.url, autocommit=True, application_name="connections reads", options=options
                 )
-        except (psycopg.Error, OSError, TimeoutError) as error:
-            raise unavailable("the database cannot be reached") from error
-        try:
-            if not settings.transaction_pooling:
-                await connection.execute(f"PREPARE one (uuid, text, text) AS {SINGLE}".encode())
-                await connection.execute(f"PREPARE many (uuid[], text[], text[]) AS {BATCH}".encode())
-        except psycopg.Error as error:
-            await connection.close()
-            raise translate(error) from error
+                if not settings.transaction_pooling:
+                    await connection.execute(f"PREPARE one (uuid, text, text) AS {SINGLE}".encode())
+                    await connection.execute(f"PREPARE many (uuid[], text[], text[]) AS {BATCH}".encode())
+        except BaseException as error:
+            # A cancellation too: nobody else knows of this connection yet.
+            if connection is not None:
+                await connection.close()
+            if isinstance(error, psycopg.Error | OSError | TimeoutError):
+                raise unavailable("the database cannot be reached") from error
+            raise
         self._connection, self._pg = connection, connection.pgconn
         self._pg.nonblocking = 1
         self._descriptor = self._pg.socket

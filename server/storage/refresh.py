@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
-from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID
 
@@ -22,7 +21,6 @@ from server.domain.errors import ServiceError
 from server.domain.model import AuthMode, ConnectionKey, CredentialState
 from server.refresh.ports import (
     Applied,
-    Due,
     ExchangeRequest,
     Lease,
     LeaseHeld,
@@ -31,6 +29,7 @@ from server.refresh.ports import (
     UnfinishedAttempt,
 )
 from server.storage.attempts import (
+    HANDED_OVER,
     IntegrationColumns,
     attempt_of,
     end_attempt,
@@ -38,7 +37,7 @@ from server.storage.attempts import (
     snapshot,
     take_lease,
 )
-from server.storage.connections import (
+from server.storage.columns import (
     GRANT,
     TABLE,
     edit_columns,
@@ -54,8 +53,6 @@ from server.storage.integrations import PostgresIntegrationStore
 from server.storage.tables import connections, integrations, refresh_attempts
 
 ANSWER: Final = "sealed_answer"
-HANDED_OVER: Final = to_datetime(0.0)
-"""The lease of an attempt that nobody holds, and whose connection's next refresh time says when to go on with it."""
 
 
 def answer_to_bytes(answer: ProviderAnswer) -> bytes:
@@ -282,12 +279,12 @@ class PostgresRefreshStore:
                 await connection.execute(end_attempt(lease).where(refresh_attempts.c.sealed_answer.is_(None)))
         return stored
 
-    async def release(self, lease: Lease, *, now: float) -> None:
+    async def release(self, lease: Lease) -> None:
         """Give the lease back; what an earlier owner left unfinished stays recorded."""
         own = sa.and_(attempt_of(lease), refresh_attempts.c.owner == lease.owner)
         async with transaction(self._engine) as connection:
             await connection.execute(sa.delete(refresh_attempts).where(own, refresh_attempts.c.spend_time.is_(None)))
-            await connection.execute(sa.update(refresh_attempts).where(own).values(lease_expire_time=to_datetime(now)))
+            await connection.execute(sa.update(refresh_attempts).where(own).values(lease_expire_time=HANDED_OVER))
 
     async def refuse_client(self, lease: Lease, *, until: float) -> None:
         """Record that the provider refuses the integration's client."""
@@ -297,36 +294,6 @@ class PostgresRefreshStore:
                 .where(integration_of(lease))
                 .values(client_refused_until=to_datetime(until), client_refusals=integrations.c.client_refusals + 1)
             )
-
-    async def claim_due(self, *, now: float, limit: int, hold: float, exclude: Sequence[str]) -> list[Due]:
-        """Return connections that are due, soonest first; moving their time on is what keeps others from them."""
-        wanted = connections.c.next_refresh_time <= to_datetime(now)
-        if exclude:
-            wanted &= connections.c.provider.not_in(exclude)
-        due = (
-            sa.select(connections.c.environment_id, connections.c.uid, connections.c.next_refresh_time)
-            .where(wanted)
-            .order_by(connections.c.next_refresh_time)
-            .limit(limit)
-            .with_for_update(skip_locked=True)
-            .cte("due")
-        )
-        statement = (
-            sa.update(connections)
-            .where(connections.c.environment_id == due.c.environment_id, connections.c.uid == due.c.uid)
-            .values(next_refresh_time=to_datetime(now + hold))
-            .returning(
-                connections.c.environment_id,
-                connections.c.provider_config_key,
-                connections.c.connection_id,
-                connections.c.provider,
-                due.c.next_refresh_time,
-            )
-        )
-        async with transaction(self._engine) as connection:
-            rows = (await connection.execute(statement)).all()
-        claimed = [Due(ConnectionKey(*row[:3]), row[3], row[4].timestamp()) for row in rows]
-        return sorted(claimed, key=lambda one: one.due_at)
 
     async def _compare_and_swap(self, connection: AsyncConnection, lease: Lease, values: dict[str, Any]) -> bool:
         statement = (

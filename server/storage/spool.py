@@ -16,7 +16,7 @@ from server.crypto.data_keys import DataKeys
 from server.domain.errors import ServiceError, StorageUnavailable
 from server.domain.model import ConnectionKey
 from server.refresh.ports import Lease, ProviderAnswer
-from server.storage.connections import TABLE
+from server.storage.columns import TABLE
 from server.storage.refresh import ANSWER, PostgresRefreshStore, answer_to_bytes
 from server.telemetry import log, metrics
 

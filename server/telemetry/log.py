@@ -8,6 +8,7 @@ A log that cannot be written (a full disk, a closed pipe) loses lines and nothin
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
 import logging
@@ -35,16 +36,12 @@ class _Sink:
         self._flush = stream.flush
 
     def write(self, line: str | bytes) -> None:
-        try:
+        with contextlib.suppress(OSError, ValueError):
             self._write(line)
-        except (OSError, ValueError):
-            pass
 
     def flush(self) -> None:
-        try:
+        with contextlib.suppress(OSError, ValueError):
             self._flush()
-        except (OSError, ValueError):
-            pass
 
 
 class _State:

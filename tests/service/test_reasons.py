@@ -382,7 +382,7 @@ def shutting_down(world: World) -> Failure:
     # A reader who reads one page and then nothing: flow control holds the server in the middle of the list.
     page = next(stream)
     server.signal(signal.SIGTERM)
-    _until(lambda: '"draining"' in server.logs())
+    _until(lambda: '"stopping"' in server.logs())
     read = [page]
     try:
         read.extend(stream)
