@@ -16,7 +16,6 @@ A process may die between any two steps; docs/refresh.md says what the next owne
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import enum
 import time
 import uuid
@@ -29,6 +28,7 @@ from server.domain.clock import Clock
 from server.domain.errors import NotFound, ProviderUnavailable, Reason, ServiceError
 from server.domain.model import ConnectionKey, Status
 from server.refresh import fault_points
+from server.refresh.answers import Answers, names_of
 from server.refresh.breaker import Breakers
 from server.refresh.outcome import (
     FIRST_CLIENT_BACKOFF,
@@ -53,8 +53,6 @@ from server.telemetry import log, metrics
 
 _POLL_FIRST: Final = 0.05
 _POLL_MOST: Final = 0.5
-_STORE_RETRY_FIRST: Final = 0.2
-_STORE_RETRY_MOST: Final = 5.0
 _OUTAGES: Final = {Reason.PROVIDER_UNAVAILABLE}
 
 
@@ -108,7 +106,7 @@ class Exchanger:
     ) -> None:
         self._store = store
         self._exchange = exchange
-        self._spool = spool
+        self._answers = Answers(store, exchange, spool, revocation_timeout=settings.timeout)
         self._breakers = breakers
         self._clock = clock
         self._rules = rules
@@ -241,58 +239,10 @@ class Exchanger:
             else:
                 self._breakers.succeed(host)
             await fault_points.reach(fault_points.AFTER_ANSWER)
-            if not await self._keep(lease, answer, answered_at):
+            if not await self._answers.keep(lease, answer, answered_at):
                 raise NotFound.connection(lease.key.provider_config_key, lease.key.connection_id)
             await fault_points.reach(fault_points.BEFORE_APPLY)
             return await self._apply(lease, answer, answered_at, started=started)
-
-    async def _keep(self, lease: Lease, answer: ProviderAnswer, now: float) -> bool:
-        """Store the answer, in Postgres or else in the spool; return False if the connection is gone.
-
-        Does not return before one of them has it: an answer may hold the only refresh token that still works.
-        """
-        delay = _STORE_RETRY_FIRST
-        spooled = False
-        while True:
-            try:
-                kept = await self._store.keep_answer(lease, answer, now=now)
-            except ServiceError:
-                # Whatever keeps Postgres from taking it, away or not: the answer must not be lost.
-                if not spooled:
-                    try:
-                        await self._spool.keep(lease, answer, now=now)
-                        spooled = True
-                        metrics.SPOOLED.inc()
-                        log.get().error(
-                            "answer_spooled", **_names(lease), next_step="it is stored when Postgres is back"
-                        )
-                    except OSError as error:
-                        metrics.ANSWERS_AT_RISK.inc()
-                        log.get().critical(
-                            "answer_at_risk",
-                            **_names(lease),
-                            error=type(error).__name__,
-                            next_step="neither Postgres nor the spool takes a provider's answer; repair one of them now",
-                        )
-                if spooled:
-                    raise
-                await asyncio.sleep(delay)
-                delay = min(delay * 2, _STORE_RETRY_MOST)
-            else:
-                if not kept:
-                    await self._orphan(lease, answer, now)
-                return kept
-
-    async def _orphan(self, lease: Lease, answer: ProviderAnswer, now: float) -> None:
-        """Revoke what came for a connection that was deleted meanwhile, and say so."""
-        revoked: bool | None = None
-        try:
-            new = self._exchange.interpret(lease.request, answer, now=now)
-            fresh = dataclasses.replace(lease.request, credentials=new.credentials)
-            revoked = await self._exchange.revoke(fresh, timeout=self._settings.timeout)
-        except ExchangeFailed:
-            pass
-        log.get().warning("answer_for_deleted_connection", **_names(lease), revoked=revoked)
 
     async def _apply(
         self, lease: Lease, answer: ProviderAnswer, answered_at: float, *, started: float | None = None
@@ -312,7 +262,7 @@ class Exchanger:
         applied = after_success(lease, new, facts, self._rules, now=answered_at, refreshable=refreshable)
         stored = await self._store.apply(lease, applied)
         if not stored and await self._store.progress(lease.key, lease.uid) is None:
-            await self._orphan(lease, answer, answered_at)
+            await self._answers.orphan(lease, answer, answered_at)
         await fault_points.reach(fault_points.AFTER_APPLY)
         self._report(lease, started, None, superseded=not stored)
         return Result(Ended.EXCHANGED if stored else Ended.SHARED)
@@ -361,7 +311,7 @@ class Exchanger:
             if not held:
                 # The token is sent already; whoever took over finds the attempt recorded and does not spend it again.
                 metrics.LEASE_LOST.inc()
-                log.get().warning("lease_lost", **_names(lease))
+                log.get().warning("lease_lost", **names_of(lease))
                 return
 
     def _report(
@@ -374,7 +324,7 @@ class Exchanger:
             metrics.REFRESH_SECONDS.labels(lease.request.provider).observe(seconds)
         log.get().info(
             "refresh",
-            **_names(lease),
+            **names_of(lease),
             outcome=outcome,
             generation=lease.generation,
             attempts=lease.state.refresh_attempts + (failure is not None),
@@ -400,12 +350,3 @@ def _client_refused(retry_after: float) -> ExchangeFailed:
         "the provider refused the integration's client; waiting until it is corrected or tried again",
         retry_after=retry_after,
     )
-
-
-def _names(lease: Lease) -> dict[str, str]:
-    return {
-        "environment_id": str(lease.key.environment_id),
-        "provider_config_key": lease.key.provider_config_key,
-        "connection_id": lease.key.connection_id,
-        "provider": lease.request.provider,
-    }
