@@ -33,7 +33,7 @@ class ChainInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
             inner = await continuation(details)
             if inner is None:
                 # Not kept, and in logs and metrics not named: the caller chooses the name.
-                return grpc.unary_unary_rpc_method_handler(self._unary(_unknown(method), _UNKNOWN))
+                return grpc.unary_unary_rpc_method_handler(self.unary(_unknown(method), _UNKNOWN))
             handler = self._wrap(inner, method)
             self._handlers[method] = handler
         return handler
@@ -45,7 +45,7 @@ class ChainInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         }
         if handler.unary_unary is not None:
             return grpc.unary_unary_rpc_method_handler(
-                self._unary(_endpoint(handler.unary_unary, method), method), **codec
+                self.unary(_endpoint(handler.unary_unary, method), method), **codec
             )
         if handler.unary_stream is not None:
             return grpc.unary_stream_rpc_method_handler(
@@ -54,7 +54,8 @@ class ChainInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         # Client streams exist in reflection alone; they run as they are.
         return handler
 
-    def _unary(self, endpoint: Endpoint, method: str) -> Any:
+    def unary(self, endpoint: Endpoint, method: str) -> Any:
+        """Return the behaviour of a unary method, as grpc calls it, with the chain around `endpoint`."""
         chain = compose(self._steps, endpoint)
         in_flight = self.in_flight
 
