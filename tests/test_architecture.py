@@ -27,7 +27,8 @@ ALLOWED: dict[str, set[str]] = {
     "config": {"domain", "parsing"},
     "telemetry": {"domain"},
     # What both sides of the store speak: the contract's messages and the domain's values.
-    "wire": {"domain"},
+    "wire": {"domain", "wire_credentials"},
+    "wire_credentials": {"domain"},
     "refresh": {"domain", "telemetry"},
     "storage": _ADAPTER,
     "providers": _ADAPTER,

@@ -72,6 +72,18 @@ _KIND_NAMES: Final[Mapping[AuthMode, str]] = {
     AuthMode.API_KEY: "api_key",
     AuthMode.BASIC: "basic",
     AuthMode.NONE: "none at all",
+    AuthMode.OAUTH1: "oauth1",
+    AuthMode.APP: "app",
+    AuthMode.CUSTOM: "custom",
+    AuthMode.JWT: "jwt",
+    AuthMode.TBA: "tba",
+    AuthMode.TWO_STEP: "two_step",
+    AuthMode.SIGNATURE: "signature",
+    AuthMode.BILL: "bill",
+    AuthMode.AWS_SIGV4: "aws_sigv4",
+    AuthMode.INSTALL_PLUGIN: "basic",
+    AuthMode.MCP_OAUTH2: "mcp_oauth2",
+    AuthMode.MCP_OAUTH2_GENERIC: "mcp_oauth2",
 }
 
 

@@ -8,10 +8,13 @@ from typing import Final
 from server.domain.model import AuthMode
 from server.providers.api_key import API_KEY
 from server.providers.basic import BASIC
+from server.providers.install_plugin import INSTALL_PLUGIN
 from server.providers.mode import Mode
 from server.providers.none import NO_AUTH
+from server.providers.oauth1 import OAUTH1
 from server.providers.oauth2 import OAuth2
 from server.providers.oauth2_cc import OAuth2ClientCredentialsMode
+from server.providers.tba import TBA
 
 _ALL: Final[tuple[Mode, ...]] = (
     OAuth2(),
@@ -19,6 +22,9 @@ _ALL: Final[tuple[Mode, ...]] = (
     API_KEY,
     BASIC,
     NO_AUTH,
+    OAUTH1,
+    TBA,
+    INSTALL_PLUGIN,
 )
 
 MODES: Final[Mapping[AuthMode, Mode]] = {mode.auth_mode: mode for mode in _ALL}

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from server.domain.model import AuthMode, ConnectionConfigField
 from server.providers import interpolation
+from server.providers.registry import MODES
 from server.providers.template import BodyFormat, ClientAuth, Template, TimeUnit
 from server.providers.yaml_nodes import (
     MappingNode,
@@ -217,6 +218,13 @@ def _member_of(kind: type[enum.Enum]) -> Callable[[Node], Any]:
     return read_member
 
 
+def _auth_mode(node: Node) -> AuthMode:
+    mode: AuthMode = _member_of(AuthMode)(node)
+    if mode not in MODES:
+        raise _BadValueError(node, f"{mode.value} is not served yet")
+    return mode
+
+
 def _seconds(node: Node) -> float:
     value = scalar(node)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
@@ -299,7 +307,7 @@ _OAUTH_KEYS: Final = frozenset(_OAUTH_READERS)
 
 _KEYS: Final[Mapping[str, Callable[[Node], Any]]] = {
     "display_name": _text,
-    "auth_mode": _member_of(AuthMode),
+    "auth_mode": _auth_mode,
     "categories": _list_of(_text),
     "docs": _web_page,
     "connection_config": _config_fields,
