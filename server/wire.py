@@ -183,7 +183,7 @@ def credentials_part(credentials: Credentials, raw: RawResponse | None, *, inclu
     """
     message = connection_pb2.Connection()
     message.credentials.CopyFrom(credentials_to_wire(credentials, include_refresh_token=include_refresh_token))
-    if raw is not None:
+    if raw is not None and raw.value:
         value = raw.value if include_refresh_token else _without_refresh_tokens(raw.value)
         message.credentials.raw.CopyFrom(to_struct(value))
     return message.SerializeToString()

@@ -241,7 +241,10 @@ class ListPosition:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionConfigField:
-    """A value that a template needs from each connection's config, or from the `fields` of its credentials."""
+    """A value that a template needs from each connection's config, or from its credentials.
+
+    `default` is used if it is left out; an `automated` one is found by the authorization itself.
+    """
 
     name: str
     title: str = ""
@@ -249,6 +252,8 @@ class ConnectionConfigField:
     example: str = ""
     pattern: str = ""
     optional: bool = False
+    default: str = ""
+    automated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,10 @@ from typing import Any, Final
 from server.domain.errors import Violation
 from server.domain.model import AuthMode, Credentials, OAuth2ClientCredentials
 from server.domain.secret import Secret
-from server.providers.interpolation import MAX_VALUE, InterpolationError, render_url
+from server.providers.interpolation import CONFIG, MAX_VALUE, InterpolationError, Values, render_url
 from server.providers.registry import MODES
 from server.providers.template import Template
+from server.providers.token_request import config_with_defaults
 
 _URLS: Final = ("token_url", "refresh_url", "revocation_url")
 
@@ -101,10 +102,10 @@ def _config_violations(template: Template, config: Mapping[str, Any], *, require
     for key in _URLS:
         try:
             if url := getattr(template, key):
-                render_url(url, config)
+                render_url(url, Values(config=config_with_defaults(template, config)))
         except InterpolationError as error:
-            # What is missing was looked for above.
-            if config.get(error.name) not in (None, ""):
+            # What is missing was looked for above, and credentials are not looked at here.
+            if error.root == CONFIG and config.get(error.name) not in (None, ""):
                 found.setdefault(error.name, error.description)
     return [Violation(f"connection_config.{name}", description) for name, description in found.items()]
 

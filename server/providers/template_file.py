@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from server.domain.model import AuthMode, ConnectionConfigField
 from server.providers import interpolation
+from server.providers.placeholders import is_config_name
 from server.providers.registry import MODES
 from server.providers.template import BodyFormat, ClientAuth, Template, TimeUnit
 from server.providers.yaml_nodes import (
@@ -102,7 +103,7 @@ def _contradictions(template: Template, given: set[str]) -> list[tuple[str, str]
         (key, getattr(template, key)) for key in ("authorization_url", "token_url", "refresh_url", "revocation_url")
     ]
     for key in ("token_params", "refresh_params", "token_headers", "refresh_token_headers"):
-        texts += [(key, text) for text in (getattr(template, key) or {}).values()]
+        texts += [(key, text) for text in (getattr(template, key) or {}).values() if isinstance(text, str)]
     for key, text in texts:
         for name in interpolation.placeholders(text):
             if name not in needed:
@@ -137,8 +138,8 @@ def _interpolated(node: Node) -> str:
     text = str(node.value) if isinstance(node, ScalarNode) and not isinstance(value, str) else str(value)
     if not text.isprintable():
         raise _BadValueError(node, "must be one line without control characters")
-    if not interpolation.is_well_formed(text):
-        raise _BadValueError(node, "has a placeholder other than ${connectionConfig.NAME}")
+    if why := interpolation.why_malformed(text):
+        raise _BadValueError(node, why)
     return text
 
 
@@ -246,7 +247,7 @@ def _count(node: Node) -> int:
 def _config_fields(node: Node) -> tuple[ConnectionConfigField, ...]:
     fields = []
     for key_node, name, value_node in _pairs(node):
-        if interpolation.placeholders(f"${{connectionConfig.{name}}}") != (name,):
+        if not is_config_name(name):
             raise _BadValueError(key_node, f"has the name {name!r}, which no placeholder can spell")
         values: dict[str, Any] = {}
         for inner_node, key, inner in _pairs(value_node):

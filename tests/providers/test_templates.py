@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from server.domain.model import AuthMode, ConnectionConfigField
 from server.providers.catalogue import Catalogue
 from server.providers.exchange import info_of
-from server.providers.interpolation import render_url
+from server.providers.interpolation import Values, render_url
 from server.providers.template import BodyFormat, ClientAuth, Template
 from server.providers.template_file import TemplateError, read_template
 
@@ -85,7 +85,7 @@ idle_refresh_after: 86400
     [
         (MINIMAL + "tokn_url: x\n", "acme.yaml:4: tokn_url: is not a key of provider templates"),
         (MINIMAL + "auth_mode: BASIC\n", "acme.yaml:4: auth_mode: is given twice, first on line 2"),
-        (MINIMAL + "body_format: xml\n", "acme.yaml:4: body_format: must be one of form, json"),
+        (MINIMAL + "body_format: yaml\n", "acme.yaml:4: body_format: must be one of form, json, query, xml"),
         (MINIMAL + "default_scopes: a\n", "acme.yaml:4: default_scopes: must be a list"),
         (MINIMAL + "default_scopes:\n  - a\n  - [b]\n", "acme.yaml:6: default_scopes: must be a text"),
         (MINIMAL + "refresh_margin: soon\n", "acme.yaml:4: refresh_margin: must be a number of seconds"),
@@ -100,8 +100,8 @@ idle_refresh_after: 86400
         (MINIMAL + "token_headers: {'a b': x}\n", "acme.yaml:4: token_headers: cannot set the header 'a b'"),
         (MINIMAL + 'token_headers: {a: "x\\r\\ny"}\n',
          "acme.yaml:4: token_headers: must be one line without control characters"),
-        (MINIMAL + "token_params:\n  a: ${credentials.x}\n",
-         "acme.yaml:5: token_params: has a placeholder other than ${connectionConfig.NAME}"),
+        (MINIMAL + "token_params:\n  a: ${secrets.x}\n",
+         "acme.yaml:5: token_params: has a placeholder for 'secrets', which does not exist"),
         (MINIMAL + "refresh_url: acme.example\n",
          "acme.yaml:4: refresh_url: must be an http or https URL, or begin with ${connectionConfig.NAME}"),
         (MINIMAL + "refresh_url: https://u@acme.example/\n",
@@ -135,8 +135,8 @@ def test_a_mistake_is_found_with_file_line_and_key(tmp_path: Path, text: str, ex
 
 
 def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
-    assert problems(tmp_path, MINIMAL + "body_format: xml\nnope: 1\nrefresh_margin: x\n") == [
-        "acme.yaml:4: body_format: must be one of form, json",
+    assert problems(tmp_path, MINIMAL + "body_format: yaml\nnope: 1\nrefresh_margin: x\n") == [
+        "acme.yaml:4: body_format: must be one of form, json, query, xml",
         "acme.yaml:5: nope: is not a key of provider templates",
         "acme.yaml:6: refresh_margin: must be a number of seconds",
     ]
@@ -229,6 +229,6 @@ def test_catalogue_entries_hold_together(template: Template) -> None:
         config[entry.name] = entry.example
     for text in (template.authorization_url, template.token_url, template.refresh_url, template.revocation_url):
         if text:
-            assert render_url(text, config).startswith("https://")
+            assert render_url(text, Values(config=config)).startswith("https://")
     if template.auth_mode is AuthMode.OAUTH2 and "generic" not in template.categories:
         assert template.authorization_url
