@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from server.domain.errors import Violation
 from server.domain.model import AuthMode, Credentials, OAuth2ClientCredentials
 from server.domain.secret import Secret
+from server.providers.bounded_pattern import compile_pattern
 from server.providers.interpolation import CONFIG, MAX_VALUE, InterpolationError, Values, render_url
 from server.providers.registry import MODES
 from server.providers.template import Template
@@ -96,7 +96,7 @@ def _config_violations(template: Template, config: Mapping[str, Any], *, require
             if required and not entry.optional:
                 found[entry.name] = _hint(f"is required by {template.display_name}", entry.example)
         elif entry.pattern and not (
-            isinstance(value, str) and len(value) <= MAX_VALUE and re.fullmatch(entry.pattern, value)
+            isinstance(value, str) and len(value) <= MAX_VALUE and compile_pattern(entry.pattern).fullmatch(value)
         ):
             found[entry.name] = _hint(f"must match {entry.pattern}", entry.example)
     for key in _URLS:

@@ -70,7 +70,7 @@ idle_refresh_after: 86400
     assert template.token_request_auth_method is ClientAuth.BASIC
     assert template.reuse_window == math.inf
     assert (template.refresh_margin, template.default_lifetime, template.max_concurrency) == (60.0, 1800.5, 4)
-    assert template.token_params == {"x": "1"}
+    assert template.token_params == {"x": 1}
     assert template.connection_config == (
         ConnectionConfigField("sub", "Sub", "What", "eu", "[a-z]+"),
         ConnectionConfigField("more", optional=True),
@@ -112,8 +112,8 @@ idle_refresh_after: 86400
          "acme.yaml:4: token_params: needs connection_config.b, which must then not be optional"),
         (MINIMAL + "connection_config:\n  b:\n    pattern: '['\n",
          "acme.yaml:6: connection_config: is not a regular expression: unterminated character set"),
-        (MINIMAL + "connection_config:\n  b:\n    secret: true\n",
-         "acme.yaml:6: connection_config: b.secret is not a key of connection-config fields"),
+        (MINIMAL + "connection_config:\n  b:\n    secrets: true\n",
+         "acme.yaml:6: connection_config: secrets is not a key of connection-config fields"),
         ("auth_mode: OAUTH2\ntoken_url: https://a.example/\n", "acme.yaml:1: display_name: is required"),
         ("display_name: A\nauth_mode: OAUTH2\n", "acme.yaml:1: token_url: is required for auth_mode OAUTH2"),
         ("display_name: A\nauth_mode: API_KEY\ntoken_url: https://a.example/\n",
@@ -125,8 +125,8 @@ idle_refresh_after: 86400
         ("a: 1\nb: [\n", "acme.yaml:3: expected the node content, but found '<stream end>'"),
         ("", "acme.yaml:1: the file must be a mapping of keys to values"),
         ("- a\n", "acme.yaml:1: the file must be a mapping of keys to values"),
-        ("a: " + "[" * 1000, "acme.yaml:1: nested deeper than 8"),
-        ("#" * 70_000, "acme.yaml:1: the file is larger than 65536 bytes"),
+        ("a: " + "[" * 1000, "acme.yaml:1: nested deeper than 16"),
+        ("#" * 2_100_000, "acme.yaml:1: the file is larger than 2097152 bytes"),
         ("a: \x01\n", "acme.yaml:1: this is not YAML"),
     ],
 )  # fmt: skip
