@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from server.domain.errors import Violation
-from server.domain.model import AuthMode, Credentials, OAuth2ClientCredentials
+from server.domain.model import (
+    AppCredentials,
+    AuthMode,
+    Credentials,
+    CustomCredentials,
+    McpOAuth2Credentials,
+    OAuth2ClientCredentials,
+)
 from server.domain.secret import Secret
 from server.providers.bounded_pattern import compile_pattern
 from server.providers.interpolation import CONFIG, MAX_VALUE, InterpolationError, Values, render_url
@@ -60,11 +68,55 @@ def check_connection(
                 f"must be of the kind that {template.display_name} takes: {_KIND_NAMES[template.auth_mode]}",
             )
         )
-    elif isinstance(credentials, OAuth2ClientCredentials) and bool(credentials.client_id) != bool(
-        credentials.client_secret
-    ):
-        found.append(Violation("credentials.oauth2_cc", "must have both a client_id and a client_secret, or neither"))
+    else:
+        found += _credential_violations(template, credentials)
     return found + _config_violations(template, connection_config, required=True)
+
+
+def _credential_violations(template: Template, credentials: Credentials) -> Iterator[Violation]:
+    """Yield what is missing from credentials of the right kind, and what breaks the template's patterns."""
+    match credentials:
+        case OAuth2ClientCredentials():
+            has_key = credentials.client_secret or credentials.client_private_key
+            if bool(credentials.client_id) != bool(has_key):
+                yield Violation("credentials.oauth2_cc", "must have both a client_id and a client_secret, or neither")
+            if template.require_client_certificate and credentials.client_id and not credentials.client_certificate:
+                yield Violation("credentials.oauth2_cc.client_certificate", f"is required by {template.display_name}")
+        case AppCredentials():
+            if bool(credentials.app_id) != bool(credentials.private_key):
+                yield Violation("credentials.app", "must have both an app_id and a private_key, or neither")
+        case CustomCredentials() if not credentials.app.private_key:
+            yield Violation("credentials.custom.app.private_key", f"is required by {template.display_name}")
+        case McpOAuth2Credentials() if not template.token_url and not credentials.token_endpoint:
+            yield Violation("credentials.mcp_oauth2.token_endpoint", "is required: the template has none")
+    yield from _field_violations(template, credentials)
+
+
+def _field_violations(template: Template, credentials: Credentials) -> Iterator[Violation]:
+    kind = _KIND_NAMES[template.auth_mode]
+    fields = getattr(credentials, "fields", None)
+    for entry in template.credentials:
+        if isinstance(fields, Mapping):
+            secret, where = fields.get(entry.name), f'credentials.{kind}.fields["{entry.name}"]'
+            needed = not (entry.optional or entry.default or entry.automated)
+        else:
+            name = re.sub(r"[A-Z]", lambda match: "_" + match[0].lower(), entry.name)
+            value = getattr(credentials, name, None)
+            secret, where = (Secret(value) if isinstance(value, str) else value), f"credentials.{kind}.{name}"
+            needed = False
+        if not isinstance(secret, Secret) or not secret:
+            if needed:
+                yield Violation(where, f"is required by {template.display_name}")
+        elif entry.pattern and not _matches(entry.pattern, secret.reveal(), limit=_MAX_SECRET):
+            # The example is the template's; the value is a secret and is not repeated.
+            yield Violation(where, _hint(f"must match {entry.pattern}", entry.example))
+
+
+_MAX_SECRET: Final = 16 * 1024
+
+
+def _matches(pattern: str, value: object, *, limit: int = MAX_VALUE) -> bool:
+    return isinstance(value, str) and len(value) <= limit and compile_pattern(pattern).fullmatch(value)
 
 
 _KIND_NAMES: Final[Mapping[AuthMode, str]] = {
@@ -93,11 +145,9 @@ def _config_violations(template: Template, config: Mapping[str, Any], *, require
     for entry in template.connection_config:
         value = config.get(entry.name)
         if value is None or value == "":
-            if required and not entry.optional:
+            if required and not (entry.optional or entry.default or entry.automated):
                 found[entry.name] = _hint(f"is required by {template.display_name}", entry.example)
-        elif entry.pattern and not (
-            isinstance(value, str) and len(value) <= MAX_VALUE and compile_pattern(entry.pattern).fullmatch(value)
-        ):
+        elif entry.pattern and not _matches(entry.pattern, value):
             found[entry.name] = _hint(f"must match {entry.pattern}", entry.example)
     for key in _URLS:
         try:
