@@ -136,7 +136,7 @@ KEYS: Final[Mapping[str, Key]] = {
         _GRANTS,
     ),
     "authorization_method": _acts(
-        "authorization_method",
+        "",
         kinds.texts("header", "body"),
         "`header`: the same as client authentication `basic`",
         _GRANTS,
