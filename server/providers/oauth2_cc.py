@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Final
 
+from server.domain.errors import Reason
 from server.domain.model import AuthMode, Credentials, OAuth2ClientCredentials
 from server.domain.secret import Secret
 from server.providers.mode import OneRequest, not_refreshable, values_of
 from server.providers.template import Template
 from server.providers.token_request import Client, TokenRequest, build, misconfigured
 from server.providers.token_response import TokenResponse
-from server.refresh.ports import ExchangeRequest
+from server.refresh.ports import ExchangeFailed, ExchangeRequest, FailureKind, NewCredentials, ProviderAnswer
+
+# RFC 6749 section 5.2; empty: a 401 without an OAuth error.
+_CLIENT_REFUSED: Final = frozenset({"", "invalid_client", "unauthorized_client"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,21 @@ class OAuth2ClientCredentialsMode(OneRequest):
             expires_at=response.expires_at,
             scopes=own.scopes if response.scopes is None else response.scopes,
         )
+
+    def interpret(
+        self, template: Template, request: ExchangeRequest, answer: ProviderAnswer, *, now: float
+    ) -> NewCredentials:
+        """Read a token response. The refusal of a connection's own client concerns that connection alone."""
+        try:
+            return OneRequest.interpret(self, template, request, answer, now=now)
+        except ExchangeFailed as failure:
+            own = isinstance(request.credentials, OAuth2ClientCredentials) and bool(request.credentials.client_id)
+            if not own or failure.kind is not FailureKind.CONFIGURATION or failure.oauth_error not in _CLIENT_REFUSED:
+                raise
+            detail = f"{failure.detail}, and the client is the connection's own"
+            raise ExchangeFailed(
+                FailureKind.PERMANENT, Reason.REAUTHORIZATION_REQUIRED, detail, oauth_error=failure.oauth_error
+            ) from None
 
     def revocable(self, credentials: Credentials) -> Secret | None:
         """Return the access token, if there is one."""

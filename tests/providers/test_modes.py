@@ -171,6 +171,16 @@ async def test_a_key_that_is_none_is_told_and_not_shown(setup: Setup, endpoint: 
     assert endpoint.received == []
 
 
+@pytest.mark.parametrize(("own", "kind"), [(True, FailureKind.PERMANENT), (False, FailureKind.CONFIGURATION)])
+async def test_a_connections_own_client_stops_no_other_connection(
+    setup: Setup, endpoint: Endpoint, own: bool, kind: FailureKind
+) -> None:
+    exchange = setup.exchange(mode="OAUTH2_CC")
+    endpoint.answer = http(401, '{"error": "invalid_client"}')
+    held = OAuth2ClientCredentials("own", Secret("s")) if own else OAuth2ClientCredentials()
+    assert (await failure(exchange, request(held, mode=AuthMode.OAUTH2_CC))).kind is kind
+
+
 # --- APP and CUSTOM -----------------------------------------------------------------------------------------------------
 
 APP = "token_url: http://{host}/app/installations/${{connectionConfig.installation_id}}/access_tokens\n"
