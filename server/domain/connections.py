@@ -23,10 +23,11 @@ from server.domain.model import (
     Integration,
     ListFilter,
     ListPosition,
-    OAuth2ClientCredentials,
-    OAuth2Credentials,
     RawResponse,
+    awaits_token,
     expires_at_of,
+    expiring,
+    token_of,
 )
 from server.domain.ports import (
     ConnectionImport,
@@ -170,11 +171,10 @@ class Connections:
         assert credentials is not None
         expires_at = expires_at_of(credentials)
         if expires_at is None:
-            token = getattr(credentials, "access_token", None)
+            token = token_of(credentials)
             if token:
                 expires_at = self._providers.assumed_expiry(integration.provider, token, now=now)
-        missing = isinstance(credentials, OAuth2ClientCredentials) and not credentials.access_token
-        if missing:
+        if awaits_token(credentials):
             # There is no token yet: the first read obtains one.
             expires_at = now
         due = when_due(
@@ -185,10 +185,8 @@ class Connections:
             jitter=random.random(),  # noqa: S311 (spreads load, keeps no secret)
             margin=self._refresh_margin,
         )
-        if isinstance(credentials, OAuth2Credentials | OAuth2ClientCredentials):
-            credentials = dataclasses.replace(credentials, expires_at=expires_at)
         return ImportedCredentials(
-            credentials=credentials,
+            credentials=expiring(credentials, expires_at),
             raw=new.raw,
             granted_scopes=getattr(credentials, "scopes", ()),
             expires_at=expires_at,
