@@ -216,11 +216,12 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A connection that was claimed for a refresh, the slot to do it in, and since when it is due."""
+    """A connection that was claimed for a refresh, the slot to do it in, since when it is due, and its generation then."""
 
     key: ConnectionKey
     slot: Slot
     due_at: float
+    generation: int
 
 
 class RefreshStore(Protocol):

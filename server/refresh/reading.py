@@ -132,10 +132,10 @@ class Reader:
         """Start a refresh that nobody waits for, or return the one under way."""
         return self._flights.get(stored.key) or self._start(stored, forced=False)
 
-    async def refresh_due(self, key: ConnectionKey) -> Result | None:
-        """Refresh a connection that is due, for the scheduler; None if it is gone."""
+    async def refresh_due(self, key: ConnectionKey, generation: int) -> Result | None:
+        """Refresh a connection that was due at `generation`; None if it is gone, or was refreshed since."""
         stored = await self._store.read(key)
-        if stored is None:
+        if stored is None or stored.generation != generation:
             return None
         return await asyncio.shield(self.refresh_behind(stored).task)
 

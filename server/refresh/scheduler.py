@@ -104,7 +104,7 @@ class Scheduler:
 
     async def _refresh(self, due: Due) -> None:
         try:
-            await self._reader.refresh_due(due.key)
+            await self._reader.refresh_due(due.key, due.generation)
         except ServiceError as error:
             # The connection's own state tells the rest; a claim that came to nothing is due again after its hold.
             log.get().info("scheduled_refresh_failed", reason=error.reason.name, provider=due.slot.provider)

@@ -18,6 +18,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from server.domain.api_keys import Authenticator
@@ -49,8 +50,11 @@ _RESERVE: Final = 0.02
 _FAULTS: Final = frozenset({"INTERNAL", "UNKNOWN", "DATA_LOSS"})
 
 
+@dataclass(frozen=True, slots=True)
 class MalformedRequest:
-    """Stands for a request that is not a message of the contract."""
+    """Stands for a request that cannot be looked at, and says why."""
+
+    description: str
 
 
 def is_ours(method: str) -> bool:
@@ -270,9 +274,7 @@ class Budget:
     def __call__(self, inner: Endpoint, request: Any, call: Call) -> Coroutine[Any, Any, Any]:
         """Run the call within its deadline. A stream's deadline is the caller's alone: its pages are bounded one by one."""
         if isinstance(request, MalformedRequest):
-            raise InvalidRequest(
-                [Violation("request", "is not a message of the contract; regenerate the client's stubs")]
-            )
+            raise InvalidRequest([Violation("request", request.description)])
         if not is_ours(call.method):
             return inner(request, call)
         remaining = call.time_remaining

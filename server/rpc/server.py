@@ -36,7 +36,9 @@ SERVICES: Final[Mapping[str, ServiceDescriptor]] = {
     for descriptor in module.DESCRIPTOR.services_by_name.values()
 }
 FULL_NAMES: Final = tuple(descriptor.full_name for descriptor in SERVICES.values())
-_MALFORMED: Final = MalformedRequest()
+_MALFORMED: Final = MalformedRequest("is not a message of the contract; regenerate the client's stubs")
+_TRANSPORT_FACTOR: Final = 4
+"""How much larger than allowed a request may be to be refused with a reason; what is larger still, gRPC refuses itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ class RpcServer:
         self._interceptor = ChainInterceptor(steps)
         self._server = grpc.aio.server(interceptors=[self._interceptor], options=_options(settings))
         for name, servicer in servicers.items():
-            self._server.add_generic_rpc_handlers((_handlers(SERVICES[name], servicer),))
+            self._server.add_generic_rpc_handlers((_handlers(SERVICES[name], servicer, settings.max_message_bytes),))
         health_pb2_grpc.add_HealthServicer_to_server(readiness.servicer, self._server)
         if settings.reflection:
             add_reflection(self._server, (*FULL_NAMES, health.SERVICE_NAME))
@@ -111,7 +113,7 @@ def _options(settings: ServerSettings) -> list[tuple[str, int]]:
     return [
         # Off unless several processes share the port on purpose: a second copy started by mistake must fail.
         ("grpc.so_reuseport", int(settings.reuse_port)),
-        ("grpc.max_receive_message_length", settings.max_message_bytes),
+        ("grpc.max_receive_message_length", _TRANSPORT_FACTOR * settings.max_message_bytes),
         ("grpc.max_send_message_length", max(settings.max_message_bytes, 16 << 20)),
         ("grpc.max_metadata_size", 16 << 10),
         ("grpc.max_concurrent_streams", 1000),
@@ -156,21 +158,23 @@ def _credentials(tls: TlsFiles) -> Any:
     )
 
 
-def _handlers(descriptor: ServiceDescriptor, servicer: object) -> Any:
+def _handlers(descriptor: ServiceDescriptor, servicer: object, max_bytes: int) -> Any:
     handlers = {}
     for method in descriptor.methods:
         behaviour = getattr(servicer, method.name)
         make = grpc.unary_stream_rpc_method_handler if method.server_streaming else grpc.unary_unary_rpc_method_handler
         handlers[method.name] = make(
-            behaviour, request_deserializer=_deserializer(method), response_serializer=_serialize
+            behaviour, request_deserializer=_deserializer(method, max_bytes), response_serializer=_serialize
         )
     return grpc.method_handlers_generic_handler(descriptor.full_name, handlers)
 
 
-def _deserializer(method: MethodDescriptor) -> Callable[[bytes], Message | MalformedRequest]:
+def _deserializer(method: MethodDescriptor, max_bytes: int) -> Callable[[bytes], Message | MalformedRequest]:
     parse: Any = message_factory.GetMessageClass(method.input_type).FromString
 
     def deserialize(data: bytes) -> Message | MalformedRequest:
+        if len(data) > max_bytes:
+            return MalformedRequest(f"has {len(data)} bytes; at most {max_bytes} are allowed")
         try:
             message: Message = parse(data)
         except DecodeError:

@@ -62,7 +62,7 @@ class PostgresDueStore:
             for row in due:
                 slot = Slot(row.provider, free[row.provider].pop())
                 key = ConnectionKey(row.environment_id, row.provider_config_key, row.connection_id)
-                claimed.append(Due(key, slot, row.next_refresh_time.timestamp()))
+                claimed.append(Due(key, slot, row.next_refresh_time.timestamp(), row.generation))
             until = to_datetime(now + hold)
             await connection.execute(
                 sa.update(connections)
@@ -174,6 +174,7 @@ def _due() -> sa.Select[Any]:
             connections.c.connection_id,
             connections.c.provider,
             connections.c.next_refresh_time,
+            connections.c.generation,
         )
         .where(connections.c.provider == room.c.providers, connections.c.next_refresh_time <= _NOW)
         .order_by(connections.c.next_refresh_time)

@@ -308,12 +308,11 @@ def test_bytes_that_are_no_message_learn_nothing_without_a_key(service: Service)
     assert failure_of(caught.value).reason == "CALLER_UNAUTHENTICATED"
 
 
-def test_a_request_of_five_megabytes_is_refused_by_the_transport(mail: Client) -> None:
+def test_a_request_of_five_megabytes_is_refused_with_a_reason(mail: Client) -> None:
     request = s.SetMetadataRequest(**KEY, metadata=struct({"a": "x" * (5 << 20)}))
     failure = mail.fails(mail.connections.SetMetadata, request)
-    # gRPC's own status, before a message exists that we could answer: it says what is too large, and the limit.
-    assert failure.code == grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert str(4 << 20) in failure.message
+    assert (failure.code, failure.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
+    assert str(4 << 20) in failure.violations["request"]
     assert mail.get("mail", "a").metadata["kept"] is True
 
 
