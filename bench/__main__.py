@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from bench import get, importing, listing, report
+from bench import get, importing, listing, report, steps
 from bench.bed import prepared
 from bench.load import LoadError, find
 
-PARTS: Final = ("get", "list", "import")
+PARTS: Final = ("get", "list", "import", "steps")
 _HOME: Final = Path(__file__).resolve().parents[1] / ".cache" / "bench"
 _MISSING_TOOL: Final = 2
 
@@ -38,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             found["list"] = listing.measure(bed, rounds=min(options.rounds, 3), note=_note)
         if "import" in parts:
             found["import"] = importing.measure(bed, lines=options.lines, note=_note)
+        if "steps" in parts:
+            found["steps"] = steps.run(bed)
     with contextlib.suppress(BrokenPipeError):
         if options.json:
             print(json.dumps({"machine": report.machine()} | found, default=dataclasses.asdict, indent=2))

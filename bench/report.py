@@ -12,6 +12,7 @@ from typing import Any, Final
 from bench.get import Comparison
 from bench.importing import Import
 from bench.listing import Listing
+from bench.steps import Step
 
 RATE_TARGET: Final = 0.5
 P50_TARGET: Final = 1.8
@@ -43,6 +44,8 @@ def render(found: Mapping[str, Any], *, rounds: int, seconds: float) -> str:
         parts.append(_list(found["list"]))
     if "import" in found:
         parts.append(_import(found["import"]))
+    if "steps" in found:
+        parts.append(_steps(found["steps"]))
     return "\n\n".join(parts)
 
 
@@ -107,6 +110,11 @@ def _import(found: Import) -> str:
         f"`connections import --jsonl` of {found.lines:,} lines into two workers: {found.rate:,.0f} lines/s, "
         f"{found.server_cpu * 1e6:.0f} us of server CPU a line"
     )
+
+
+def _steps(found: Sequence[Step]) -> str:
+    lines = ["Steps of a read inside the process, without gRPC", "", "| step | CPU us |", "|---|--:|"]
+    return "\n".join([*lines, *(f"| {step.name} | {step.seconds * 1e6:.1f} |" for step in found)])
 
 
 def _verdict(what: str, value: float, relation: str, target: float) -> str:

@@ -15,23 +15,34 @@ from uuid import UUID
 
 from connections.v1 import connection_pb2, error_reason_pb2, provider_pb2
 from google.protobuf.struct_pb2 import ListValue, Struct, Value
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from server.domain.errors import Reason
 from server.domain.model import (
-    ApiKeyCredentials,
     AuthMode,
-    BasicCredentials,
     ConnectionEdit,
     ConnectionKey,
     Credentials,
     CredentialState,
-    OAuth2ClientCredentials,
-    OAuth2Credentials,
     RawResponse,
     Status,
 )
-from server.domain.secret import Secret
+from server.wire_credentials import credentials_from_wire, credentials_to_wire, from_timestamp, to_timestamp
+
+__all__ = [
+    "STATUSES_FROM_WIRE",
+    "auth_mode_to_wire",
+    "credentials_from_wire",
+    "credentials_part",
+    "credentials_to_wire",
+    "edit_part",
+    "etag_of",
+    "from_struct",
+    "from_timestamp",
+    "identity_fields",
+    "state_part",
+    "to_struct",
+    "to_timestamp",
+]
 
 _EXACT_INTEGER: Final = 2**53
 _DEEPEST: Final = 24
@@ -108,18 +119,6 @@ def _get(value: Value) -> Any:
             return value.bool_value
         case _:
             return None
-
-
-def to_timestamp(instant: float) -> Timestamp:
-    """Return an instant (seconds since the epoch) as a `Timestamp`, to the microsecond."""
-    microseconds = round(instant * 1_000_000)
-    seconds, rest = divmod(microseconds, 1_000_000)
-    return Timestamp(seconds=seconds, nanos=rest * 1000)
-
-
-def from_timestamp(timestamp: Timestamp) -> float:
-    """Return a `Timestamp` as an instant."""
-    return timestamp.seconds + timestamp.nanos / 1e9
 
 
 def etag_of(revision: int) -> str:
@@ -202,10 +201,13 @@ def credentials_part(credentials: Credentials, raw: RawResponse | None, *, inclu
     """
     message = connection_pb2.Connection()
     message.credentials.CopyFrom(credentials_to_wire(credentials, include_refresh_token=include_refresh_token))
-    if raw is not None:
+    if raw is not None and raw.value:
         value = raw.value if include_refresh_token else _without_refresh_tokens(raw.value, _DEEPEST)
         message.credentials.raw.CopyFrom(to_struct(value))
     return message.SerializeToString()
+
+
+_REFRESHING: Final = frozenset({"refreshtoken", "clientsecret", "privatekey"})
 
 
 def _without_refresh_tokens(value: Any, levels: int) -> Any:
@@ -216,74 +218,8 @@ def _without_refresh_tokens(value: Any, levels: int) -> Any:
         return {
             key: _without_refresh_tokens(item, levels - 1)
             for key, item in value.items()
-            if "".join(filter(str.isalpha, key)).lower() not in {"refreshtoken", "clientsecret"}
+            if "".join(filter(str.isalpha, key)).lower() not in _REFRESHING
         }
     if isinstance(value, list):
         return [_without_refresh_tokens(item, levels - 1) for item in value]
     return value
-
-
-def credentials_to_wire(credentials: Credentials, *, include_refresh_token: bool) -> connection_pb2.Credentials:
-    """Return credentials as the contract's message."""
-    message = connection_pb2.Credentials()
-    match credentials:
-        case OAuth2Credentials():
-            oauth2 = message.oauth2
-            oauth2.access_token = credentials.access_token.reveal()
-            oauth2.token_type = credentials.token_type
-            oauth2.scopes.extend(credentials.scopes)
-            if credentials.refresh_token is not None and include_refresh_token:
-                oauth2.refresh_token = credentials.refresh_token.reveal()
-            if credentials.expires_at is not None:
-                oauth2.expire_time.CopyFrom(to_timestamp(credentials.expires_at))
-        case OAuth2ClientCredentials():
-            client = message.oauth2_cc
-            client.SetInParent()
-            client.client_id = credentials.client_id
-            client.token_type = credentials.token_type
-            client.scopes.extend(credentials.scopes)
-            if credentials.client_secret is not None and include_refresh_token:
-                client.client_secret = credentials.client_secret.reveal()
-            if credentials.access_token is not None:
-                client.access_token = credentials.access_token.reveal()
-            if credentials.expires_at is not None:
-                client.expire_time.CopyFrom(to_timestamp(credentials.expires_at))
-        case ApiKeyCredentials():
-            message.api_key.api_key = credentials.api_key.reveal()
-        case BasicCredentials():
-            message.basic.SetInParent()
-            message.basic.username = credentials.username
-            message.basic.password = credentials.password.reveal()
-        case _:
-            pass
-    return message
-
-
-def credentials_from_wire(message: connection_pb2.Credentials) -> Credentials | None:
-    """Return the contract's message as credentials, None if no member of `kind` is set."""
-    match message.WhichOneof("kind"):
-        case "oauth2":
-            oauth2 = message.oauth2
-            return OAuth2Credentials(
-                access_token=Secret(oauth2.access_token),
-                refresh_token=Secret(oauth2.refresh_token) if oauth2.refresh_token else None,
-                token_type=oauth2.token_type,
-                expires_at=from_timestamp(oauth2.expire_time) if oauth2.HasField("expire_time") else None,
-                scopes=tuple(oauth2.scopes),
-            )
-        case "oauth2_cc":
-            client = message.oauth2_cc
-            return OAuth2ClientCredentials(
-                client_id=client.client_id,
-                client_secret=Secret(client.client_secret) if client.client_secret else None,
-                access_token=Secret(client.access_token) if client.access_token else None,
-                token_type=client.token_type,
-                expires_at=from_timestamp(client.expire_time) if client.HasField("expire_time") else None,
-                scopes=tuple(client.scopes),
-            )
-        case "api_key":
-            return ApiKeyCredentials(api_key=Secret(message.api_key.api_key))
-        case "basic":
-            return BasicCredentials(username=message.basic.username, password=Secret(message.basic.password))
-        case _:
-            return None

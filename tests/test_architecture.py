@@ -27,7 +27,8 @@ ALLOWED: dict[str, set[str]] = {
     "config": {"domain", "parsing"},
     "telemetry": {"domain"},
     # What both sides of the store speak: the contract's messages and the domain's values.
-    "wire": {"domain"},
+    "wire": {"domain", "wire_credentials"},
+    "wire_credentials": {"domain"},
     "refresh": {"domain", "telemetry"},
     "storage": _ADAPTER,
     "providers": _ADAPTER,
@@ -36,7 +37,8 @@ ALLOWED: dict[str, set[str]] = {
     "rpc": {"domain", "refresh", "telemetry", "wire"},
     "web": {"domain", "refresh", "telemetry", "wire"},
     # The command is a client like any other: it shares the settings, the secret type and the masking of messages.
-    "cli": {"app", "prepare", "config", "parsing", "telemetry", "domain.secret"},
+    # Templates are checked where their files are: no server is asked.
+    "cli": {"app", "prepare", "config", "parsing", "telemetry", "domain.secret", "providers.lint"},
     "app": {
         "config",
         "telemetry",

@@ -34,7 +34,26 @@ NOT_SECRET = {
     "connections.v1.BatchGetConnectionsRequest.include_refresh_token": "asks for one",
     "connections.v1.ForceRefreshRequest.include_refresh_token": "asks for one",
 }
-ALSO_SECRET = {"connections.v1.ApiKeyCredentials.api_key"}
+ALSO_SECRET = {
+    f"connections.v1.{name}"
+    for name in (
+        "ApiKeyCredentials.api_key",
+        "AppCredentials.private_key",
+        "AwsSigV4Credentials.secret_access_key",
+        "AwsSigV4Credentials.session_token",
+        "BillCredentials.dev_key",
+        "BillCredentials.session_id",
+        "JwtCredentials.fields",
+        "JwtCredentials.token",
+        "OAuth1Credentials.oauth_token",
+        "OAuth1Credentials.oauth_token_secret",
+        "OAuth2ClientCredentials.client_private_key",
+        "SignatureCredentials.token",
+        "TbaCredentials.token_id",
+        "TwoStepCredentials.fields",
+        "TwoStepCredentials.token",
+    )
+}
 
 
 def _pool() -> tuple[descriptor_pool.DescriptorPool, list[str]]:

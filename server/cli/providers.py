@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,7 +19,7 @@ from server.cli.help import examples
 from server.cli.output import print_fields, print_json, print_json_line, print_table
 from server.cli.text import label
 
-app = typer.Typer(no_args_is_help=True, help="Look at the provider templates.")
+app = typer.Typer(no_args_is_help=True, help="Look at the provider templates, and check files of them.")
 
 
 @app.command("list", epilog=examples("connections providers list --search crm"))
@@ -83,6 +87,40 @@ def get(
             ),
         ]
     )
+
+
+@app.command(epilog=examples("connections providers check acme.yaml", "connections providers check all.yaml --json"))
+def check(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file of one template or many.", show_default=False)],
+    *,
+    as_json: options.Json = False,
+) -> None:
+    """Check a file of templates: what is wrong stops a server's start, what is unsupported is read and not acted on.
+
+    Needs no server. Exits with 1 if something is wrong.
+    """
+    # Templates are not needed by any other command, and reading them loads a good part of the server.
+    from server.providers.lint import check_file  # noqa: PLC0415
+
+    report = check_file(file)
+    if as_json:
+        found = {
+            "loaded": report.loaded,
+            "problems": [dataclasses.asdict(note) for note in report.problems],
+            "unsupported": [dataclasses.asdict(note) for note in report.unsupported],
+        }
+        sys.stdout.write(json.dumps(found, indent=2) + "\n")
+    else:
+        for note in report.problems:
+            key = f"{note.key}: " if note.key else ""
+            sys.stdout.write(f"{note.path}:{note.line}: {note.provider or '-'}: {key}{note.text}\n")
+        if report.unsupported:
+            rows = ((f"{note.path}:{note.line}", note.provider, note.key, note.text) for note in report.unsupported)
+            print_table(("WHERE", "PROVIDER", "KEY", "UNSUPPORTED"), rows)
+        counts = f"{report.loaded} loaded, {len(report.problems)} wrong, {len(report.unsupported)} unsupported keys"
+        sys.stdout.write(f"{file}: {counts}\n")
+    if report.problems:
+        raise typer.Exit(1)
 
 
 def _meaning(field: ConnectionConfigField) -> str:

@@ -12,8 +12,69 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
+from server.domain.credentials import (
+    ApiKeyCredentials,
+    AppCredentials,
+    AwsSigV4Credentials,
+    BasicCredentials,
+    BillCredentials,
+    Credentials,
+    CustomCredentials,
+    JwtCredentials,
+    McpOAuth2Credentials,
+    NoCredentials,
+    OAuth1Credentials,
+    OAuth2ClientCredentials,
+    OAuth2Credentials,
+    SignatureCredentials,
+    TbaCredentials,
+    TwoStepCredentials,
+    awaits_token,
+    expires_at_of,
+    expiring,
+    token_of,
+)
 from server.domain.errors import Reason
 from server.domain.secret import Secret
+
+__all__ = [
+    "ApiKey",
+    "ApiKeyCredentials",
+    "AppCredentials",
+    "AuthMode",
+    "AwsSigV4Credentials",
+    "BasicCredentials",
+    "BillCredentials",
+    "ConnectionConfigField",
+    "ConnectionEdit",
+    "ConnectionKey",
+    "CredentialState",
+    "Credentials",
+    "CustomCredentials",
+    "Environment",
+    "Integration",
+    "JwtCredentials",
+    "ListFilter",
+    "ListPosition",
+    "McpOAuth2Credentials",
+    "NoCredentials",
+    "OAuth1Credentials",
+    "OAuth2ClientCredentials",
+    "OAuth2Credentials",
+    "Principal",
+    "ProviderFacts",
+    "ProviderInfo",
+    "RawResponse",
+    "Revocation",
+    "SignatureCredentials",
+    "Status",
+    "TbaCredentials",
+    "TwoStepCredentials",
+    "awaits_token",
+    "expires_at_of",
+    "expiring",
+    "token_of",
+]
 
 
 class AuthMode(enum.Enum):
@@ -24,6 +85,18 @@ class AuthMode(enum.Enum):
     API_KEY = "API_KEY"
     BASIC = "BASIC"
     NONE = "NONE"
+    OAUTH1 = "OAUTH1"
+    APP = "APP"
+    CUSTOM = "CUSTOM"
+    JWT = "JWT"
+    TBA = "TBA"
+    TWO_STEP = "TWO_STEP"
+    SIGNATURE = "SIGNATURE"
+    BILL = "BILL"
+    AWS_SIGV4 = "AWS_SIGV4"
+    INSTALL_PLUGIN = "INSTALL_PLUGIN"
+    MCP_OAUTH2 = "MCP_OAUTH2"
+    MCP_OAUTH2_GENERIC = "MCP_OAUTH2_GENERIC"
 
 
 class Status(enum.Enum):
@@ -41,61 +114,6 @@ class ConnectionKey:
     environment_id: UUID
     provider_config_key: str
     connection_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class OAuth2Credentials:
-    """Tokens of RFC 6749. `expires_at` None: the access token does not expire."""
-
-    access_token: Secret
-    refresh_token: Secret | None = None
-    token_type: str = ""
-    expires_at: float | None = None
-    scopes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class OAuth2ClientCredentials:
-    """A client of the connection's own, and the token got with it (RFC 6749 section 4.4). Empty `client_id`: the
-    integration's client is used.
-    """
-
-    client_id: str = ""
-    client_secret: Secret | None = None
-    access_token: Secret | None = None
-    token_type: str = ""
-    expires_at: float | None = None
-    scopes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class ApiKeyCredentials:
-    """A key that the provider issued."""
-
-    api_key: Secret
-
-
-@dataclass(frozen=True, slots=True)
-class BasicCredentials:
-    """A login (RFC 7617)."""
-
-    username: str
-    password: Secret
-
-
-@dataclass(frozen=True, slots=True)
-class NoCredentials:
-    """For APIs that need none."""
-
-
-Credentials = OAuth2Credentials | OAuth2ClientCredentials | ApiKeyCredentials | BasicCredentials | NoCredentials
-
-
-def expires_at_of(credentials: Credentials) -> float | None:
-    """Return when the credentials stop working, None if they do not expire."""
-    if isinstance(credentials, OAuth2Credentials | OAuth2ClientCredentials):
-        return credentials.expires_at
-    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +241,10 @@ class ListPosition:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionConfigField:
-    """A value that a template needs from each connection's config."""
+    """A value that a template needs from each connection's config, or from its credentials.
+
+    `default` is used if it is left out; an `automated` one is found by the authorization itself.
+    """
 
     name: str
     title: str = ""
@@ -231,6 +252,8 @@ class ConnectionConfigField:
     example: str = ""
     pattern: str = ""
     optional: bool = False
+    default: str = ""
+    automated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +269,7 @@ class ProviderInfo:
     token_url: str = ""
     default_scopes: tuple[str, ...] = ()
     connection_config_fields: Sequence[ConnectionConfigField] = ()
+    credential_fields: Sequence[ConnectionConfigField] = ()
     from_operator: bool = False
 
 

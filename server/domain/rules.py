@@ -26,6 +26,7 @@ DEFAULT_PAGE_SIZE: Final = 100
 MAX_MIN_TTL: Final = 24 * 3600.0
 MAX_VIOLATIONS: Final = 16
 MAX_SCOPES: Final = 200
+MAX_FIELDS: Final = 50
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _TAG_KEY: Final = re.compile(r"[a-z][a-z0-9_\-./]*\Z")

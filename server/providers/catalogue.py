@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from server.providers.template import Template
-from server.providers.template_file import TemplateError, read_template
+from server.providers.template_file import Entry, TemplateError, build, entries_of, template_paths
 
 _OURS: Final = Path(__file__).parent / "catalogue"
 
@@ -25,10 +25,14 @@ class Catalogue:
         Raises `TemplateError` with the problems of all files.
         """
         problems: list[str] = []
-        templates = {template.name: template for template in _read_folder(_OURS, problems, from_operator=False)}
+        ours = _entries(_OURS, problems)
+        reading = build(ours, {}, from_operator=False)
+        problems += reading.problems
+        templates = {template.name: template for template in reading.templates}
         if operator_folder is not None:
-            own = _read_folder(operator_folder, problems, from_operator=True)
-            templates.update({template.name: template for template in own})
+            own = build(_entries(operator_folder, problems), {entry.name: entry for entry in ours}, from_operator=True)
+            problems += own.problems
+            templates.update({template.name: template for template in own.templates})
         if problems:
             raise TemplateError(problems)
         return cls(templates)
@@ -51,19 +55,26 @@ class Catalogue:
         )
 
 
-def _read_folder(folder: Path, problems: list[str], *, from_operator: bool) -> Iterator[Template]:
+def catalogue_entries() -> dict[str, Entry]:
+    """Return the templates that come with the service as their files give them, by name: what aliases may name."""
+    problems: list[str] = []
+    return {entry.name: entry for entry in _entries(_OURS, problems)}
+
+
+def _entries(folder: Path, problems: list[str]) -> list[Entry]:
     try:
-        paths = sorted(path for path in folder.iterdir() if path.suffix in {".yaml", ".yml"} and path.name[0] != ".")
+        paths = list(template_paths(folder))
     except OSError as error:
         problems.append(f"{folder}: cannot be read: {error.strerror}")
-        return
-    seen: dict[str, Path] = {}
+        return []
+    found: dict[str, Entry] = {}
     for path in paths:
-        if path.stem in seen:
-            problems.append(f"{path}: {seen[path.stem].name} is a template of the same name")
-            continue
-        seen[path.stem] = path
-        try:
-            yield read_template(path, from_operator=from_operator)
-        except TemplateError as error:
-            problems += error.problems
+        for entry in entries_of(path, problems):
+            if entry.name in found:
+                where = f"{path}:{entry.line}" if entry.many else f"{path}"
+                other = found[entry.name].path.name
+                what = f"{entry.name}: {other} has" if entry.many else f"{other} is"
+                problems.append(f"{where}: {what} a template of the same name")
+            else:
+                found[entry.name] = entry
+    return list(found.values())

@@ -6,18 +6,19 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from server.domain.clock import Clock, SystemClock
 from server.domain.errors import Reason, Violation
-from server.domain.model import AuthMode, Credentials, OAuth2Credentials, ProviderFacts, ProviderInfo
+from server.domain.model import AuthMode, Credentials, ProviderFacts, ProviderInfo
 from server.domain.secret import Secret
 from server.providers import checks
 from server.providers.catalogue import Catalogue
-from server.providers.mode import Mode
+from server.providers.mode import LOCAL_HOST, Line, Mode, values_of
 from server.providers.outbound import Outbound
-from server.providers.registry import MODES
+from server.providers.registry import MODES, SIGNED_HERE
 from server.providers.template import Template
 from server.providers.token_error import failure_of
-from server.providers.token_request import build, endpoint
-from server.providers.token_response import assumed_expiry, decode, read_answer
+from server.providers.token_request import build, endpoint, misconfigured
+from server.providers.token_response import assumed_expiry, decode
 from server.refresh.ports import (
     ExchangeFailed,
     ExchangeRequest,
@@ -30,9 +31,10 @@ from server.refresh.ports import (
 class ProviderExchange:
     """Speaks with providers' token endpoints, as `server.refresh.ports.TokenExchange` asks."""
 
-    def __init__(self, catalogue: Catalogue, outbound: Outbound) -> None:
+    def __init__(self, catalogue: Catalogue, outbound: Outbound, clock: Clock | None = None) -> None:
         self._catalogue = catalogue
         self._outbound = outbound
+        self._clock = clock or SystemClock()
 
     def info(self, provider: str) -> ProviderInfo | None:
         """Return the template's public facts, None if there is no such template."""
@@ -44,8 +46,8 @@ class ProviderExchange:
         template = self._catalogue.get(provider)
         if template is None:
             return ProviderFacts()
-        # The client credentials grant spends nothing, whatever else the template says.
-        repeatable = template.auth_mode is AuthMode.OAUTH2_CC
+        # A mode that spends nothing can repeat its exchange, whatever else the template says.
+        repeatable = not MODES[template.auth_mode].spends
         return ProviderFacts(
             refresh_margin=template.refresh_margin,
             default_lifetime=template.default_lifetime,
@@ -94,18 +96,23 @@ class ProviderExchange:
         return checks.check_connection(template, credentials, connection_config)
 
     def token_host(self, request: ExchangeRequest) -> str:
-        """Return `host:port` of the token endpoint. Raises `ExchangeFailed` (CONFIGURATION)."""
+        """Return `host:port` of the token endpoint, `local` if none is asked. Raises `ExchangeFailed` (CONFIGURATION)."""
         template, mode = self._resolve(request)
-        text = (template.refresh_url if mode.spends else "") or template.token_url
-        url = self._outbound.check(endpoint(template, text, request.connection_config))
+        text = mode.token_url(template, request)
+        if not text:
+            return LOCAL_HOST if mode.auth_mode in SIGNED_HERE else self._no_endpoint(template)
+        values = values_of(template, request, mode.client(request), now=self._clock.now())
+        url = self._outbound.check(endpoint(template, text, values))
         return f"{url.host_subcomponent}:{url.port}"
 
+    def _no_endpoint(self, template: Template) -> str:
+        raise misconfigured(template, "the template has no token_url")
+
     async def send(self, request: ExchangeRequest, *, timeout: float) -> ProviderAnswer:
-        """Spend the refresh token (or client credentials): one POST, never repeated. Raises `ExchangeFailed`."""
+        """Spend the refresh token (or client credentials, or a login), never repeated. Raises `ExchangeFailed`."""
         template, mode = self._resolve(request)
-        wire = mode.token_request(template, request)
         try:
-            return await self._outbound.post(wire.url, headers=wire.headers, body=wire.body, timeout=timeout)
+            return await mode.send(template, request, Line(self._outbound, self._clock), timeout=timeout)
         except ExchangeFailed as failure:
             failure.maybe_spent = failure.maybe_spent and mode.spends
             raise
@@ -113,17 +120,7 @@ class ProviderExchange:
     def interpret(self, request: ExchangeRequest, answer: ProviderAnswer, *, now: float) -> NewCredentials:
         """Turn an answer that arrived at `now` into credentials. Does no I/O. Raises `ExchangeFailed`."""
         template, mode = self._resolve(request)
-        response = read_answer(template, answer, now=now)
-        old, new = request.credentials, mode.renewed(request, response)
-        return NewCredentials(
-            credentials=new,
-            raw=response.raw,
-            granted_scopes=response.scopes,
-            connection_config=response.metadata,
-            rotated=isinstance(old, OAuth2Credentials)
-            and isinstance(new, OAuth2Credentials)
-            and new.refresh_token != old.refresh_token,
-        )
+        return mode.interpret(template, request, answer, now=now)
 
     async def revoke(self, request: ExchangeRequest, *, timeout: float) -> bool | None:
         """Ask the provider to revoke the tokens (RFC 7009): True if it did, False if that failed, None if it cannot."""
@@ -132,7 +129,7 @@ class ProviderExchange:
         token = mode.revocable(request.credentials)
         if template is None or not template.revocation_url or token is None:
             return None
-        client_id, client_secret = mode.client(request)
+        client = mode.client(request)
         try:
             wire = build(
                 template,
@@ -141,11 +138,10 @@ class ProviderExchange:
                 params={"token": token.reveal()},
                 extra_params={},
                 extra_headers=template.token_headers,
-                client_id=client_id,
-                client_secret=client_secret,
-                config=request.connection_config,
+                client=client,
+                values=values_of(template, request, client, now=self._clock.now()),
             )
-            answer = await self._outbound.post(wire.url, headers=wire.headers, body=wire.body, timeout=timeout)
+            answer = await self._outbound.send(wire, timeout=timeout)
         except ExchangeFailed:
             return False
         return 200 <= answer.status < 300 and failure_of(template, answer, decode(answer), now=0.0) is None
@@ -177,5 +173,6 @@ def info_of(template: Template) -> ProviderInfo:
         token_url=template.token_url,
         default_scopes=template.default_scopes,
         connection_config_fields=template.connection_config,
+        credential_fields=template.credentials,
         from_operator=template.from_operator,
     )

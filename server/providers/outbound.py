@@ -22,6 +22,8 @@ from yarl import URL
 
 from server.domain.errors import Reason
 from server.providers.addresses import why_forbidden
+from server.providers.client_tls import presenting
+from server.providers.token_request import TokenRequest
 from server.refresh.ports import ExchangeFailed, FailureKind, ProviderAnswer
 
 MAX_BODY: Final = 1024 * 1024
@@ -99,26 +101,37 @@ class Outbound:
         self._session: aiohttp.ClientSession | None = None
 
     async def post(self, url: str, *, headers: Mapping[str, str], body: bytes, timeout: float) -> ProviderAnswer:
-        """Send one POST and return its answer, whatever the status.
+        """Send one POST; see `send`."""
+        return await self.send(TokenRequest(url, headers, body), timeout=timeout)
 
-        Raises `ExchangeFailed`: CONFIGURATION if the guard refuses the URL, TRANSIENT if no whole answer came within
-        `timeout` seconds; then `maybe_spent` is whether the request had begun to leave.
+    async def get(self, url: str, *, timeout: float) -> ProviderAnswer:
+        """Send one GET that asks for JSON; see `send`."""
+        return await self.send(TokenRequest(url, {"Accept": "application/json"}, b"", method="GET"), timeout=timeout)
+
+    async def send(self, request: TokenRequest, *, timeout: float) -> ProviderAnswer:
+        """Send one request and return its answer, whatever the status.
+
+        Raises `ExchangeFailed`: CONFIGURATION if the guard refuses the URL or the client's certificate is none, TRANSIENT
+        if no whole answer came within `timeout` seconds; then `maybe_spent` is whether the request had begun to leave.
         """
-        target = self.check(url)
+        target = self.check(request.url)
+        tls = True if request.certificate is None else presenting(request.certificate)
         progress = SimpleNamespace(sent=False)
         try:
             async with (
                 asyncio.timeout(timeout),
-                self._open_session().post(
+                self._open_session().request(
+                    request.method,
                     target,
-                    headers=headers,
-                    data=body,
+                    headers=request.headers,
+                    data=request.body or None,
                     allow_redirects=False,
                     proxy=self._proxy,
+                    ssl=tls,
                     trace_request_ctx=progress,
                 ) as response,
             ):
-                return await _read(response)
+                return await _read(response, request.keep_headers)
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise _failure(error, _host_and_port(target), sent=progress.sent) from None
 
@@ -184,7 +197,7 @@ async def _mark_sent(
     context.trace_request_ctx.sent = True
 
 
-async def _read(response: aiohttp.ClientResponse) -> ProviderAnswer:
+async def _read(response: aiohttp.ClientResponse, keep_headers: tuple[str, ...]) -> ProviderAnswer:
     body = bytearray()
     async for chunk in response.content.iter_any():
         body += chunk
@@ -196,7 +209,11 @@ async def _read(response: aiohttp.ClientResponse) -> ProviderAnswer:
                 # With a 4xx the provider says that it did nothing; otherwise the tokens may be in what was not read.
                 maybe_spent=not 400 <= response.status < 500,
             )
-    headers = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
+    kept = (*_KEPT_HEADERS, *(name.lower() for name in keep_headers if not name.lower().startswith("cookie.")))
+    headers = {name: response.headers[name] for name in kept if name in response.headers}
+    for name in keep_headers:
+        if name.lower().startswith("cookie.") and (cookie := response.cookies.get(name[7:])):
+            headers[name.lower()] = cookie.value
     return ProviderAnswer(status=response.status, headers=headers, body=bytes(body))
 
 

@@ -1,37 +1,24 @@
-"""How a provider template is read from a file, with every mistake told by file, line and key."""
+"""How provider templates are read from files, with every mistake told by file, line and key.
+
+A file holds one provider, named after the file, or many, keyed by name. A template may be an alias of another: it then has
+the other's keys too, except those it gives itself.
+"""
 
 from __future__ import annotations
 
-import enum
-import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from server.domain.model import AuthMode, ConnectionConfigField
-from server.providers import interpolation
-from server.providers.template import BodyFormat, ClientAuth, Template, TimeUnit
-from server.providers.yaml_nodes import (
-    MappingNode,
-    Node,
-    ScalarNode,
-    SequenceNode,
-    YamlFileError,
-    line_of,
-    read,
-    scalar,
-)
+from server.providers.template import ClientAuth, Template
+from server.providers.template_keys import KEYS, REQUIRED, Acts
+from server.providers.template_rules import contradictions
+from server.providers.template_values import BadValueError
+from server.providers.yaml_nodes import MappingNode, Node, YamlFileError, line_of, read, scalar
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
-_PARAMETER: Final = re.compile(r"[\x21-\x7e]{1,128}")
-_HEADER: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")  # RFC 9110 section 5.6.2
-
-# What the exchange itself writes: a template that set these would break framing or leak a secret to the wrong place.
-_OWN_PARAMETERS: Final = frozenset({"client_id", "client_secret", "refresh_token"})
-_OWN_HEADERS: Final = frozenset(
-    {"authorization", "connection", "content-length", "content-type", "cookie", "expect", "host", "transfer-encoding"}
-)
 
 
 class TemplateError(Exception):
@@ -42,266 +29,194 @@ class TemplateError(Exception):
         self.problems = tuple(problems)
 
 
-class _BadValueError(Exception):
-    """A value that its key does not allow; `node` is where."""
+@dataclass(frozen=True, slots=True)
+class Given:
+    """One key as a file gives it."""
 
-    def __init__(self, node: Node, text: str) -> None:
-        super().__init__(text)
-        self.node = node
+    path: Path
+    line: int
+    value: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A template as it stands in a file, before its alias is looked up. `many`: it is one of several in the file."""
+
+    name: str
+    path: Path
+    line: int
+    many: bool
+    keys: Mapping[str, Given]
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A key that is understood and not acted on, or a doubt that stops nothing."""
+
+    provider: str
+    path: str
+    line: int
+    key: str
+    text: str
+
+
+@dataclass(slots=True)
+class Reading:
+    """What came of reading files: templates in the order of the files, problems, notes."""
+
+    templates: list[Template] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
 
 
 def read_template(path: Path, *, from_operator: bool) -> Template:
-    """Return the template in a file; its name is the file's. Raises `TemplateError` with every problem."""
+    """Return the template in a file that holds one. Raises `TemplateError` with every problem."""
+    problems: list[str] = []
+    entries = entries_of(path, problems)
+    reading = build(entries, {}, from_operator=from_operator)
+    if problems or reading.problems:
+        raise TemplateError(sorted(problems + reading.problems, key=by_place))
+    if len(reading.templates) != 1:
+        raise TemplateError([f"{path}:1: holds {len(reading.templates)} templates, and not one"])
+    return reading.templates[0]
+
+
+def entries_of(path: Path, problems: list[str]) -> list[Entry]:
+    """Return the templates that stand in a file; what is wrong is added to `problems`."""
     try:
         root = read(path)
     except YamlFileError as error:
-        raise TemplateError([f"{path}:{error.line}: {error.text}"]) from None
+        problems.append(f"{path}:{error.line}: {error.text}")
+        return []
     except OSError as error:
-        raise TemplateError([f"{path}: cannot be read: {error.strerror}"]) from None
-    problems: list[str] = []
-    if _NAME.fullmatch(path.stem) is None:
-        problems.append(f"{path}: the file's name must be the provider's: lower-case letters, digits, hyphens")
-    values: dict[str, Any] = {}
-    lines: dict[str, int] = {}
+        problems.append(f"{path}: cannot be read: {error.strerror}")
+        return []
+    if not _holds_many(root):
+        if _NAME.fullmatch(path.stem) is None:
+            problems.append(f"{path}: the file's name must be the provider's: lower-case letters, digits, hyphens")
+        return [Entry(path.stem, path, 1, many=False, keys=_keys_of(path, "", root, problems))]
+    found: dict[str, Entry] = {}
     for key_node, value_node in root.value:
-        key = str(scalar(key_node))
-        first = lines.setdefault(key, line_of(key_node))
-        if key in values or first != line_of(key_node):
-            problems.append(f"{path}:{line_of(key_node)}: {key}: is given twice, first on line {first}")
-        elif key not in _KEYS:
-            problems.append(f"{path}:{first}: {key}: is not a key of provider templates")
+        name, line = str(scalar(key_node)), line_of(key_node)
+        if _NAME.fullmatch(name) is None:
+            problems.append(f"{path}:{line}: {name}: is not a provider's name: lower-case letters, digits, hyphens")
+        elif name in found:
+            problems.append(f"{path}:{line}: {name}: is given twice, first on line {found[name].line}")
         else:
-            try:
-                values[key] = _KEYS[key](value_node)
-            except _BadValueError as bad:
-                problems.append(f"{path}:{line_of(bad.node)}: {key}: {bad}")
-    problems += [f"{path}:1: {key}: is required" for key in ("display_name", "auth_mode") if key not in lines]
-    if not problems:
-        template = Template(name=path.stem, from_operator=from_operator, **values)
-        problems += [
-            f"{path}:{lines.get(key, 1)}: {key}: {text}" for key, text in _contradictions(template, set(values))
-        ]
-    if problems:
-        raise TemplateError(problems)
-    return template
-
-
-def _contradictions(template: Template, given: set[str]) -> list[tuple[str, str]]:
-    """Return what is wrong between keys that are right each for itself, as (key, text)."""
-    found: list[tuple[str, str]] = []
-    if template.auth_mode in {AuthMode.OAUTH2, AuthMode.OAUTH2_CC}:
-        if not template.token_url:
-            found.append(("token_url", f"is required for auth_mode {template.auth_mode.value}"))
-    else:
-        found += [
-            (key, f"means nothing for auth_mode {template.auth_mode.value}") for key in sorted(given & _OAUTH_KEYS)
-        ]
-    needed = {entry.name: not entry.optional for entry in template.connection_config}
-    texts: list[tuple[str, str]] = [
-        (key, getattr(template, key)) for key in ("authorization_url", "token_url", "refresh_url", "revocation_url")
-    ]
-    for key in ("token_params", "refresh_params", "token_headers", "refresh_token_headers"):
-        texts += [(key, text) for text in (getattr(template, key) or {}).values()]
-    for key, text in texts:
-        for name in interpolation.placeholders(text):
-            if name not in needed:
-                found.append((key, f"needs connection_config.{name}, which is not declared under connection_config"))
-            elif not needed[name]:
-                found.append((key, f"needs connection_config.{name}, which must then not be optional"))
-    return list(dict.fromkeys(found))
-
-
-def _text(node: Node) -> str:
-    value = scalar(node)
-    if not isinstance(value, str) or not value.strip():
-        raise _BadValueError(node, "must be a text")
-    if not value.isprintable():
-        raise _BadValueError(node, "must be one line without control characters")
-    return value
-
-
-def _separator(node: Node) -> str:
-    value = scalar(node)
-    if value not in {" ", ",", "+", ";"}:
-        raise _BadValueError(node, "must be one of ' ', ',', '+' and ';'")
-    return str(value)
-
-
-def _interpolated(node: Node) -> str:
-    value = scalar(node)
-    if isinstance(value, bool):
-        value = "true" if value else "false"
-    if value is None or isinstance(node, SequenceNode | MappingNode):
-        raise _BadValueError(node, "must be a text")
-    text = str(node.value) if isinstance(node, ScalarNode) and not isinstance(value, str) else str(value)
-    if not text.isprintable():
-        raise _BadValueError(node, "must be one line without control characters")
-    if not interpolation.is_well_formed(text):
-        raise _BadValueError(node, "has a placeholder other than ${connectionConfig.NAME}")
-    return text
-
-
-def _url(node: Node) -> str:
-    text = _interpolated(node)
-    if not interpolation.is_url(text):
-        raise _BadValueError(node, "must be an http or https URL, or begin with ${connectionConfig.NAME}")
-    return text
-
-
-def _web_page(node: Node) -> str:
-    text = _text(node)
-    if re.fullmatch(r"https?://[^\s]+", text) is None:
-        raise _BadValueError(node, "must be the URL of a page")
-    return text
-
-
-def _list_of(read_item: Callable[[Node], str]) -> Callable[[Node], tuple[str, ...]]:
-    def read_list(node: Node) -> tuple[str, ...]:
-        if not isinstance(node, SequenceNode):
-            raise _BadValueError(node, "must be a list")
-        return tuple(read_item(item) for item in node.value)
-
-    return read_list
-
-
-def _pairs(node: Node) -> list[tuple[Node, str, Node]]:
-    if not isinstance(node, MappingNode):
-        raise _BadValueError(node, "must be a mapping")
-    found: dict[str, tuple[Node, str, Node]] = {}
-    for key_node, value_node in node.value:
-        key = scalar(key_node)
-        if not isinstance(key, str):
-            raise _BadValueError(key_node, "has a key that is not a text")
-        if key.lower() in found:
-            raise _BadValueError(key_node, f"has {key} twice")
-        found[key.lower()] = (key_node, key, value_node)
+            found[name] = Entry(name, path, line, many=True, keys=_keys_of(path, f"{name}.", value_node, problems))
     return list(found.values())
 
 
-def _parameters(node: Node) -> Mapping[str, str]:
-    found = {}
-    for key_node, key, value_node in _pairs(node):
-        if _PARAMETER.fullmatch(key) is None or key in _OWN_PARAMETERS:
-            raise _BadValueError(key_node, f"cannot set the parameter {key!r}")
-        found[key] = _interpolated(value_node)
+def _holds_many(root: MappingNode) -> bool:
+    """Return whether a file's keys are names of providers: none is a template's key, and all hold mappings."""
+    names = {str(scalar(key)) for key, _ in root.value}
+    return bool(root.value) and not names & set(KEYS) and all(isinstance(node, MappingNode) for _, node in root.value)
+
+
+def _keys_of(path: Path, prefix: str, node: MappingNode, problems: list[str]) -> dict[str, Given]:
+    found: dict[str, Given] = {}
+    for key_node, value_node in node.value:
+        key, line = str(scalar(key_node)), line_of(key_node)
+        if key in found:
+            problems.append(f"{path}:{line}: {prefix}{key}: is given twice, first on line {found[key].line}")
+        elif key not in KEYS:
+            problems.append(f"{path}:{line}: {prefix}{key}: is not a key of provider templates")
+        else:
+            found[key] = Given(path, line, value_node)
     return found
 
 
-def _headers(node: Node) -> Mapping[str, str]:
-    found = {}
-    for key_node, key, value_node in _pairs(node):
-        if _HEADER.fullmatch(key) is None or key.lower() in _OWN_HEADERS:
-            raise _BadValueError(key_node, f"cannot set the header {key!r}")
-        found[key] = _interpolated(value_node)
-    return found
+def build(entries: list[Entry], others: Mapping[str, Entry], *, from_operator: bool) -> Reading:
+    """Return the templates of entries; aliases may name them and `others`."""
+    reading = Reading()
+    known = {**others, **{entry.name: entry for entry in entries}}
+    for entry in entries:
+        before = len(reading.problems)
+        keys = _resolved(entry, known, reading.problems)
+        if len(reading.problems) == before:
+            _build_one(entry, keys, reading, from_operator=from_operator)
+    return reading
 
 
-def _errors(node: Node) -> Mapping[str, str]:
-    found = {}
-    for _, key, value_node in _pairs(node):
-        text = scalar(value_node)
-        if not isinstance(text, str):
-            raise _BadValueError(value_node, "must map error codes to texts")
-        found[key] = text
-    return found
+def _resolved(entry: Entry, known: Mapping[str, Entry], problems: list[str]) -> dict[str, Given]:
+    """Return an entry's keys over those of the template that it is an alias of, and so on."""
+    chain, seen = [entry], {entry.name}
+    while (given := chain[-1].keys.get("alias")) is not None:
+        name = str(scalar(given.value))
+        where = f"{given.path}:{given.line}: {_prefix(chain[-1])}alias"
+        if name in seen:
+            way = " -> ".join([*(link.name for link in chain), name])
+            problems.append(f"{where}: goes round in a circle: {way}")
+            break
+        if name not in known:
+            problems.append(f"{where}: {name!r} is not the name of a template")
+            break
+        chain.append(known[name])
+        seen.add(name)
+    keys: dict[str, Given] = {}
+    for link in reversed(chain):
+        keys |= {key: given for key, given in link.keys.items() if key != "alias"}
+    return keys
 
 
-def _member_of(kind: type[enum.Enum]) -> Callable[[Node], Any]:
-    def read_member(node: Node) -> Any:
-        value = scalar(node)
-        for member in kind:
-            if member.value == value:
-                return member
-        raise _BadValueError(node, f"must be one of {', '.join(str(member.value) for member in kind)}")
-
-    return read_member
-
-
-def _seconds(node: Node) -> float:
-    value = scalar(node)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-        raise _BadValueError(node, "must be a number of seconds")
-    return float(value)
-
-
-def _window(node: Node) -> float:
-    return math.inf if scalar(node) == "unlimited" else _seconds(node)
-
-
-def _count(node: Node) -> int:
-    value = scalar(node)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise _BadValueError(node, "must be a whole number of at least 1")
-    return value
-
-
-def _config_fields(node: Node) -> tuple[ConnectionConfigField, ...]:
-    fields = []
-    for key_node, name, value_node in _pairs(node):
-        if interpolation.placeholders(f"${{connectionConfig.{name}}}") != (name,):
-            raise _BadValueError(key_node, f"has the name {name!r}, which no placeholder can spell")
-        values: dict[str, Any] = {}
-        for inner_node, key, inner in _pairs(value_node):
-            if key not in _FIELD_KEYS:
-                raise _BadValueError(inner_node, f"{name}.{key} is not a key of connection-config fields")
-            values[key] = _FIELD_KEYS[key](inner)
-        fields.append(ConnectionConfigField(name=name, **values))
-    return tuple(fields)
+def _build_one(entry: Entry, keys: Mapping[str, Given], reading: Reading, *, from_operator: bool) -> None:
+    problems: list[str] = []
+    values: dict[str, Any] = {}
+    carried: dict[str, Any] = {}
+    prefix = _prefix(entry)
+    for name, given in keys.items():
+        key = KEYS[name]
+        try:
+            value = key.kind.read(given.value)
+        except BadValueError as bad:
+            problems.append(f"{given.path}:{line_of(bad.node)}: {prefix}{name}: {bad}")
+            continue
+        if key.target and name == key.target:
+            values[name] = value
+        else:
+            carried[name] = value
+        if key.acts is Acts.NOT_YET:
+            reading.notes.append(Note(entry.name, str(given.path), given.line, name, key.acts.value))
+    problems += [f"{entry.path}:{entry.line}: {prefix}{key}: is required" for key in REQUIRED if key not in keys]
+    if not problems:
+        template = Template(name=entry.name, from_operator=from_operator, **_fields(values, carried))
+        for found in contradictions(template, frozenset(keys)):
+            given_at = keys.get(found.key)
+            path, line = (given_at.path, given_at.line) if given_at else (entry.path, entry.line)
+            if found.doubt and entry.many:
+                reading.notes.append(Note(entry.name, str(path), line, found.key, found.text))
+            else:
+                problems.append(f"{path}:{line}: {prefix}{found.key}: {found.text}")
+        if not problems:
+            reading.templates.append(template)
+    reading.problems += problems
 
 
-def _pattern(node: Node) -> str:
-    text = _text(node)
-    try:
-        re.compile(text)
-    except re.error as error:
-        raise _BadValueError(node, f"is not a regular expression: {error.msg}") from None
-    return text
+def _fields(values: dict[str, Any], carried: dict[str, Any]) -> dict[str, Any]:
+    """Return the values of a template's fields: keys that are other names for one are brought home."""
+    urls = values.get("token_url")
+    if isinstance(urls, dict):
+        values["token_url"] = urls.get("OAUTH2") or next(iter(urls.values()), "")
+        values["app_token_url"] = urls.get("APP", "")
+    if lifetime := carried.pop("token_expires_in_ms", None):
+        values.setdefault("default_lifetime", lifetime)
+    if (margin := carried.pop("token_expiration_buffer", None)) is not None:
+        values.setdefault("refresh_margin", margin)
+    if carried.pop("authorization_method", "") == "header":
+        values.setdefault("token_request_auth_method", ClientAuth.BASIC)
+    return {**values, "carried": carried}
 
 
-def _flag(node: Node) -> bool:
-    value = scalar(node)
-    if not isinstance(value, bool):
-        raise _BadValueError(node, "must be true or false")
-    return value
+def by_place(problem: str) -> tuple[str, int]:
+    """Return what problems are sorted by: file and line."""
+    match = re.match(r"(.*?):(\d+): ", problem)
+    return (match[1], int(match[2])) if match else (problem, 0)
 
 
-_FIELD_KEYS: Final[Mapping[str, Callable[[Node], Any]]] = {
-    "title": _text,
-    "description": _text,
-    "example": _text,
-    "pattern": _pattern,
-    "optional": _flag,
-}
+def _prefix(entry: Entry) -> str:
+    return f"{entry.name}." if entry.many else ""
 
-_OAUTH_READERS: Final[Mapping[str, Callable[[Node], Any]]] = {
-    "authorization_url": _url,
-    "token_url": _url,
-    "refresh_url": _url,
-    "revocation_url": _url,
-    "default_scopes": _list_of(_text),
-    "scope_separator": _separator,
-    "token_params": _parameters,
-    "refresh_params": _parameters,
-    "token_headers": _headers,
-    "refresh_token_headers": _headers,
-    "body_format": _member_of(BodyFormat),
-    "token_request_auth_method": _member_of(ClientAuth),
-    "token_response_metadata": _list_of(_text),
-    "expires_in_unit": _member_of(TimeUnit),
-    "reauthorization_errors": _errors,
-    "refresh_margin": _seconds,
-    "default_lifetime": _seconds,
-    "reuse_window": _window,
-    "max_concurrency": _count,
-    "idle_refresh_after": _seconds,
-}
-_OAUTH_KEYS: Final = frozenset(_OAUTH_READERS)
 
-_KEYS: Final[Mapping[str, Callable[[Node], Any]]] = {
-    "display_name": _text,
-    "auth_mode": _member_of(AuthMode),
-    "categories": _list_of(_text),
-    "docs": _web_page,
-    "connection_config": _config_fields,
-    **_OAUTH_READERS,
-}
+def template_paths(folder: Path) -> Iterator[Path]:
+    """Yield the template files of a folder. Raises `OSError`."""
+    yield from sorted(path for path in folder.iterdir() if path.suffix in {".yaml", ".yml"} and path.name[0] != ".")

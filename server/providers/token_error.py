@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
@@ -72,6 +73,24 @@ def failure_of(
         )
     what = "redirects" if 300 <= status < 400 else "refuses without an OAuth error"
     return _transient(Reason.PROVIDER_RESPONSE_INVALID, f"the token endpoint {what} (HTTP {status})", retry_after)
+
+
+@contextmanager
+def refused_login(answer: ProviderAnswer) -> Iterator[None]:
+    """Tell the refusal of a login that is the connection's own from one of the integration's client.
+
+    Around the reading of an answer: whatever else is wrong with it, a 401 or 403 then means that the customer has to bring
+    other credentials, and that no other connection is concerned.
+    """
+    try:
+        yield
+    except ExchangeFailed as failure:
+        if answer.status not in {401, 403}:
+            raise
+        detail = f"the provider refuses the connection's credentials (HTTP {answer.status})"
+        raise ExchangeFailed(
+            FailureKind.PERMANENT, Reason.REAUTHORIZATION_REQUIRED, detail, oauth_error=failure.oauth_error
+        ) from None
 
 
 def _classified(

@@ -10,8 +10,8 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent, ScalarEvent
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-MAX_FILE: Final = 64 * 1024
-_MAX_DEPTH: Final = 8
+MAX_FILE: Final = 2 * 1024 * 1024
+_MAX_DEPTH: Final = 16
 _TAG: Final = "tag:yaml.org,2002:"
 
 __all__ = [

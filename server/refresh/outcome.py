@@ -24,13 +24,11 @@ from server.domain.errors import (
 from server.domain.lifetime import when_due
 from server.domain.model import (
     ConnectionKey,
-    Credentials,
     CredentialState,
-    OAuth2ClientCredentials,
-    OAuth2Credentials,
     ProviderFacts,
     Status,
     expires_at_of,
+    expiring,
 )
 from server.refresh.ports import Applied, ExchangeFailed, FailureKind, Lease, NewCredentials
 
@@ -99,7 +97,7 @@ def after_success(
     elif lifetime is not None and lease.state.expires_at is not None:
         # The provider gave a life before and is silent now: a token is not taken for eternal.
         expires_at = now + lifetime
-        new = dataclasses.replace(new, credentials=_expiring(new.credentials, expires_at))
+        new = dataclasses.replace(new, credentials=expiring(new.credentials, expires_at))
     due = when_due(
         expires_at=expires_at,
         refreshable=refreshable,
@@ -122,12 +120,6 @@ def after_success(
         granted_scopes=lease.state.granted_scopes if new.granted_scopes is None else new.granted_scopes,
     )
     return Applied(state=state, new=new, rotates=new.rotated, lifetime=lifetime)
-
-
-def _expiring(credentials: Credentials, expires_at: float) -> Credentials:
-    if isinstance(credentials, OAuth2Credentials | OAuth2ClientCredentials):
-        return dataclasses.replace(credentials, expires_at=expires_at)
-    return credentials
 
 
 def after_failure(lease: Lease, failure: ExchangeFailed, rules: Rules, *, now: float) -> CredentialState:

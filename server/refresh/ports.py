@@ -45,7 +45,8 @@ class ExchangeRequest:
 class ProviderAnswer:
     """A provider's HTTP answer, untouched: what is stored before it is looked at.
 
-    `headers` holds only those that matter (`content-type`, `retry-after`), names in lower case. `body` is at most 1 MiB.
+    `headers` holds only those that matter (`content-type`, `retry-after`, those in which a template says that tokens
+    are), names in lower case. `body` is at most 1 MiB. An exchange of several requests puts what it got into one answer.
     """
 
     status: int
@@ -128,7 +129,7 @@ class TokenExchange(Protocol):
         ...
 
     async def send(self, request: ExchangeRequest, *, timeout: float) -> ProviderAnswer:
-        """Spend the refresh token (or client credentials): one HTTP exchange, never repeated, at most `timeout` seconds.
+        """Spend the refresh token (or client credentials, or a login): once, never repeated, at most `timeout` seconds.
 
         Any answer with a status line is returned, whatever the status. Raises `ExchangeFailed` if there is none.
         """

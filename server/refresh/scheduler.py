@@ -18,7 +18,8 @@ _INTERVAL: Final = 1.0
 _FIRST_PART: Final = 0.1
 """The part of the interval after which to look again when something was found; it doubles while nothing is."""
 _ADOPT_INTERVAL: Final = 2.0
-_SLOTS_INTERVAL: Final = 60.0
+_SLOTS_INTERVAL: Final = 5.0
+"""Seconds after which a provider that is used for the first time gets its slots."""
 _HOLD: Final = 180.0
 """Seconds for which nobody else gets a claimed connection or its slot; longer than waiting for another process's exchange
 and one of its own take with the default settings. If they take longer, another process may begin a refresh too many."""

@@ -8,7 +8,7 @@ from typing import Final
 from connections.v1 import admin_service_pb2, integration_pb2, provider_pb2
 
 from server import wire
-from server.domain.model import ApiKey, Environment, Integration, ProviderInfo
+from server.domain.model import ApiKey, ConnectionConfigField, Environment, Integration, ProviderInfo
 from server.domain.ports import Rendered
 
 _SUB_MESSAGE: Final = 2
@@ -76,18 +76,20 @@ def provider(value: ProviderInfo) -> provider_pb2.Provider:
         authorization_url=value.authorization_url,
         token_url=value.token_url,
         default_scopes=value.default_scopes,
-        connection_config_fields=[
-            provider_pb2.ConnectionConfigField(
-                name=field.name,
-                title=field.title,
-                description=field.description,
-                example=field.example,
-                pattern=field.pattern,
-                optional=field.optional,
-            )
-            for field in value.connection_config_fields
-        ],
+        connection_config_fields=[_config_field(field) for field in value.connection_config_fields],
+        credential_fields=[_config_field(field) for field in value.credential_fields],
         source=source,
+    )
+
+
+def _config_field(field: ConnectionConfigField) -> provider_pb2.ConnectionConfigField:
+    return provider_pb2.ConnectionConfigField(
+        name=field.name,
+        title=field.title,
+        description=field.description,
+        example=field.example,
+        pattern=field.pattern,
+        optional=field.optional,
     )
 
 

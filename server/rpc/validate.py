@@ -8,7 +8,9 @@ from typing import Any, Final
 from uuid import UUID
 
 from connections.v1 import connection_pb2, connection_service_pb2
+from google.api import field_behavior_pb2
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -19,8 +21,10 @@ from server.domain.model import ConnectionKey, ListFilter, Status
 
 _ETAG: Final = re.compile(r'"([1-9][0-9]{0,17})"\Z')
 _LATEST: Final = 253_402_300_799
-"""The last second of the year 9999, which a Timestamp must not pass."""
+"""The last second of the year 9999, which a Timestamp must not pass; a `float` cannot tell its end from the next."""
 _MAX_PAGE_TOKEN: Final = 1024
+_WIRE_PER_JSON: Final = 6
+"""A list of digits has 2 bytes for each as JSON, and 11 as a `Struct`."""
 
 
 def connection_key(found: rules.Violations, environment_id: UUID, request: Any) -> ConnectionKey:
@@ -53,7 +57,7 @@ def etag(found: rules.Violations, value: str) -> int | None:
 
 def json_object(found: rules.Violations, field: str, struct: Struct) -> dict[str, Any]:
     """Return a `Struct` as a JSON object within the limits, integral numbers as integers."""
-    if struct.ByteSize() > 4 * rules.MAX_METADATA_BYTES:
+    if struct.ByteSize() > _WIRE_PER_JSON * rules.MAX_METADATA_BYTES:
         # Far beyond the limit whatever its JSON looks like; do not spend time on it.
         found.add(field, f"is larger than {rules.MAX_METADATA_BYTES} bytes as JSON")
         return {}
@@ -79,55 +83,61 @@ def min_ttl(found: rules.Violations, value: Duration) -> float:
 
 def instant(found: rules.Violations, field: str, message: Timestamp) -> float:
     """Return a `Timestamp` as an instant."""
-    if not 0 <= message.seconds <= _LATEST or not 0 <= message.nanos < 1_000_000_000:
+    if not 0 <= message.seconds < _LATEST or not 0 <= message.nanos < 1_000_000_000:
         found.add(field, "is not a time between 1970 and 9999")
         return 0.0
     return wire.from_timestamp(message)
 
 
-def credentials(  # noqa: PLR0912 (one branch per kind)
-    found: rules.Violations, message: connection_pb2.Credentials
-) -> None:
+def credentials(found: rules.Violations, message: connection_pb2.Credentials) -> None:
     """Check sizes and presence of what credentials hold; whether they fit the provider, its template says."""
-    match message.WhichOneof("kind"):
-        case "oauth2":
-            oauth2 = message.oauth2
-            if not oauth2.access_token:
-                found.add("credentials.oauth2.access_token", "is required")
-            _secrets(found, "oauth2", access_token=oauth2.access_token, refresh_token=oauth2.refresh_token)
-            found.check(rules.text, "credentials.oauth2.token_type", oauth2.token_type)
-            found.check(rules.scopes, "credentials.oauth2.scopes", oauth2.scopes)
-            if oauth2.HasField("expire_time"):
-                instant(found, "credentials.oauth2.expire_time", oauth2.expire_time)
-        case "oauth2_cc":
-            client = message.oauth2_cc
-            found.check(rules.text, "credentials.oauth2_cc.client_id", client.client_id)
-            _secrets(found, "oauth2_cc", client_secret=client.client_secret, access_token=client.access_token)
-            found.check(rules.text, "credentials.oauth2_cc.token_type", client.token_type)
-            found.check(rules.scopes, "credentials.oauth2_cc.scopes", client.scopes)
-            if client.HasField("expire_time"):
-                instant(found, "credentials.oauth2_cc.expire_time", client.expire_time)
-        case "api_key":
-            if not message.api_key.api_key:
-                found.add("credentials.api_key.api_key", "is required")
-            _secrets(found, "api_key", api_key=message.api_key.api_key)
-        case "basic":
-            basic = message.basic
-            _secrets(found, "basic", username=basic.username, password=basic.password)
-            if ":" in basic.username:
-                found.add("credentials.basic.username", "must not contain a colon (RFC 7617)")
-            if not basic.username and not basic.password:
-                found.add("credentials.basic", "needs a username or a password")
-        case _:
-            if message.HasField("raw"):
-                found.add("credentials", "has `raw` but none of its kinds")
+    kind = message.WhichOneof("kind")
+    if kind is not None:
+        _credential_fields(found, f"credentials.{kind}", getattr(message, kind))
+    elif message.HasField("raw"):
+        found.add("credentials", "has `raw` but none of its kinds")
+    if kind == "basic":
+        if ":" in message.basic.username:
+            found.add("credentials.basic.username", "must not contain a colon (RFC 7617)")
+        if not message.basic.username and not message.basic.password:
+            found.add("credentials.basic", "needs a username or a password")
     if message.HasField("raw"):
         json_object(found, "credentials.raw", message.raw)
 
 
-def _secrets(found: rules.Violations, kind: str, **values: str) -> None:
-    for name, value in values.items():
-        found.check(rules.secret, f"credentials.{kind}.{name}", value)
+def _credential_fields(  # noqa: PLR0912 (one branch per kind of field)
+    found: rules.Violations, path: str, message: Message
+) -> None:
+    """Check one kind of credentials by what the contract says of its fields: required, secret, an instant, scopes."""
+    for field in message.DESCRIPTOR.fields:
+        where = f"{path}.{field.name}"
+        options = field.GetOptions()
+        value: Any = getattr(message, field.name)
+        if field.message_type is not None and field.message_type.GetOptions().map_entry:
+            if len(value) > rules.MAX_FIELDS:
+                found.add(where, f"has {len(value)} fields; at most {rules.MAX_FIELDS} are allowed")
+            for key in sorted(value)[: rules.MAX_FIELDS]:
+                found.check(rules.name, where, key)
+                found.check(rules.secret, f'{where}["{key[: rules.MAX_TAG_KEY]}"]', value[key])
+        elif field.message_type is Timestamp.DESCRIPTOR:
+            if message.HasField(field.name):
+                instant(found, where, value)
+        elif field.message_type is not None:
+            if message.HasField(field.name):
+                _credential_fields(found, where, value)
+        elif isinstance(value, str):
+            if not value and field_behavior_pb2.REQUIRED in options.Extensions[field_behavior_pb2.field_behavior]:
+                found.add(where, "is required")
+            if options.debug_redact or field.name in _LONG:
+                found.check(rules.secret, where, value)
+            else:
+                found.check(rules.text, where, value, _TEXT_LIMITS.get(field.name, rules.MAX_NAME))
+        else:
+            found.check(rules.scopes, where, value)
+
+
+_LONG: Final = frozenset({"client_certificate", "username"})
+_TEXT_LIMITS: Final = {"role_arn": 2048, "resource": 2048, "token_endpoint": 2048, "external_id": 1224}
 
 
 def list_filter(request: connection_service_pb2.ListConnectionsRequest) -> ListFilter:

@@ -120,6 +120,7 @@ class PostgresConnectionStore:
     async def put(self, put: ConnectionImport, *, etag: int | None, now: float) -> tuple[Rendered, bool]:
         """Create the connection, or update the one that has the key; see the port."""
         key = put.key
+        await self._keys.get_ready(key.environment_id)
         async with transaction(self._engine) as connection:
             row = await self._lock(connection, key)
             if row is None and etag is not None:

@@ -77,6 +77,7 @@ class PostgresIntegrationStore:
         etag: int | None,
     ) -> Integration:
         """Apply `change` under the row's lock. A corrected client lets the connections that waited refresh again."""
+        await self._keys.get_ready(environment_id)
         async with transaction(self._engine) as connection:
             row = await _select(connection, environment_id, provider_config_key, for_update=True)
             if etag is not None and row.revision != etag:

@@ -49,6 +49,7 @@ class Endpoint:
     connections: int = 0
     answer: bytes = http(200, '{"access_token": "new-at"}')
     behave: Callable[[asyncio.StreamWriter], Any] | None = None
+    answers: list[bytes] = field(default_factory=list)
 
     @property
     def host(self) -> str:
@@ -77,7 +78,7 @@ class Endpoint:
                 if self.behave is not None:
                     await self.behave(writer)
                     return
-                writer.write(self.answer)
+                writer.write(self.answers.pop(0) if self.answers else self.answer)
                 await writer.drain()
         except (asyncio.IncompleteReadError, ConnectionError, UnicodeDecodeError, asyncio.LimitOverrunError):
             pass

@@ -43,8 +43,8 @@ def connection(provider: str, credentials: Credentials, config: dict[str, Any] |
     return [violation.field for violation in EXCHANGE.check_connection(provider, credentials, config or {})]
 
 
-@pytest.mark.parametrize("mode", AuthMode)
-@pytest.mark.parametrize("kind", AuthMode)
+@pytest.mark.parametrize("mode", KINDS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_kind_of_credentials_must_be_the_providers(mode: AuthMode, kind: AuthMode) -> None:
     config = {"token_url": "https://a.example/t"} if mode is AuthMode.OAUTH2_CC else {}
     assert connection(KINDS[mode][0], KINDS[kind][1], config) == ([] if mode is kind else ["credentials"])

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from server.domain.errors import Reason
 from server.providers.addresses import why_forbidden
-from server.providers.interpolation import InterpolationError, is_url, render_text, render_url
+from server.providers.interpolation import InterpolationError, Values, is_url, render_text, render_url
 from server.providers.outbound import Outbound
 from server.refresh.ports import ExchangeFailed, FailureKind
 from tests.providers.support import Endpoint, Setup, request
@@ -196,7 +196,7 @@ def test_no_value_changes_the_host(value: str) -> None:
         ("https://api.acme.example/${connectionConfig.x}/t?q=${connectionConfig.x}", "api.acme.example"),
     ):
         try:
-            url = render_url(template, {"x": value})
+            url = render_url(template, Values(config={"x": value}))
         except InterpolationError:
             continue
         target = Outbound().check(url)
@@ -215,7 +215,7 @@ def test_no_value_changes_the_host(value: str) -> None:
 @given(HOSTILE)
 def test_a_whole_host_from_the_config_is_only_a_host(value: str) -> None:
     try:
-        url = render_url("https://${connectionConfig.domain}/oauth/token", {"domain": value})
+        url = render_url("https://${connectionConfig.domain}/oauth/token", Values(config={"domain": value}))
     except InterpolationError:
         return
     parts = urlsplit(url)
@@ -235,7 +235,7 @@ def test_a_whole_host_from_the_config_is_only_a_host(value: str) -> None:
 )
 def test_values_in_urls(template: str, config: dict[str, object], url: str) -> None:
     assert is_url(template)
-    assert render_url(template, config) == url
+    assert render_url(template, Values(config=config)) == url
 
 
 @pytest.mark.parametrize(
@@ -244,7 +244,7 @@ def test_values_in_urls(template: str, config: dict[str, object], url: str) -> N
 @pytest.mark.parametrize("template", ["${connectionConfig.u}", "${connectionConfig.u}/token"])
 def test_a_base_url_must_be_one(template: str, value: str) -> None:
     with pytest.raises(InterpolationError, match=r"connection_config\.u"):
-        render_url(template, {"u": value})
+        render_url(template, Values(config={"u": value}))
 
 
 @pytest.mark.parametrize("value", [None, ""])
@@ -269,12 +269,12 @@ async def test_token_host_needs_its_values(setup: Setup) -> None:
 @pytest.mark.parametrize("value", [[], {}, ["x"]])
 def test_only_simple_values_are_put_into_texts(value: object) -> None:
     with pytest.raises(InterpolationError, match="must be a text"):
-        render_text("${connectionConfig.x}", {"x": value})
+        render_text("${connectionConfig.x}", Values(config={"x": value}))
 
 
 def test_headers_take_no_line_breaks() -> None:
     with pytest.raises(InterpolationError, match="control characters"):
-        render_text("x ${connectionConfig.h}", {"h": "a\r\nHost: evil"})
+        render_text("x ${connectionConfig.h}", Values(config={"h": "a\r\nHost: evil"}))
 
 
 @given(st.sampled_from([IPv6Network("2001:4860::/32"), IPv6Network("2a00::/12")]).flatmap(lambda n: inside(str(n))))

@@ -1,4 +1,4 @@
-"""The world of the engine's tests, here too."""
+"""The fixtures of the engine's and the service's tests, here too."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from tests.refresh.conftest import world
+from tests.service.conftest import client, service
 from tests.support.oauth import OAuthServer
 
-__all__ = ["world"]
+__all__ = ["client", "service", "world"]
 
 
 @pytest.fixture(autouse=True)

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x63onnections/v1/provider.proto\x12\x0e\x63onnections.v1\x1a\x1fgoogle/api/field_behavior.proto\"\x80\x03\n\x08Provider\x12\x16\n\x08provider\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x1a\n\x0c\x64isplay_name\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x31\n\tauth_mode\x18\x03 \x01(\x0e\x32\x18.connections.v1.AuthModeB\x04\xe2\x41\x01\x03\x12\x18\n\ncategories\x18\x04 \x03(\tB\x04\xe2\x41\x01\x03\x12\x16\n\x08\x64ocs_url\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1f\n\x11\x61uthorization_url\x18\x06 \x01(\tB\x04\xe2\x41\x01\x03\x12\x17\n\ttoken_url\x18\x07 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1c\n\x0e\x64\x65\x66\x61ult_scopes\x18\x08 \x03(\tB\x04\xe2\x41\x01\x03\x12M\n\x18\x63onnection_config_fields\x18\t \x03(\x0b\x32%.connections.v1.ConnectionConfigFieldB\x04\xe2\x41\x01\x03\x12\x34\n\x06source\x18\n \x01(\x0e\x32\x1e.connections.v1.ProviderSourceB\x04\xe2\x41\x01\x03\"\xa1\x01\n\x15\x43onnectionConfigField\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x13\n\x05title\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x19\n\x0b\x64\x65scription\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07\x65xample\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07pattern\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03\x12\x16\n\x08optional\x18\x06 \x01(\x08\x42\x04\xe2\x41\x01\x03*\x94\x01\n\x08\x41uthMode\x12\x19\n\x15\x41UTH_MODE_UNSPECIFIED\x10\x00\x12\x14\n\x10\x41UTH_MODE_OAUTH2\x10\x01\x12\x17\n\x13\x41UTH_MODE_OAUTH2_CC\x10\x02\x12\x15\n\x11\x41UTH_MODE_API_KEY\x10\x03\x12\x13\n\x0f\x41UTH_MODE_BASIC\x10\x04\x12\x12\n\x0e\x41UTH_MODE_NONE\x10\x05*n\n\x0eProviderSource\x12\x1f\n\x1bPROVIDER_SOURCE_UNSPECIFIED\x10\x00\x12\x1d\n\x19PROVIDER_SOURCE_CATALOGUE\x10\x01\x12\x1c\n\x18PROVIDER_SOURCE_OPERATOR\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x63onnections/v1/provider.proto\x12\x0e\x63onnections.v1\x1a\x1fgoogle/api/field_behavior.proto\"\xc8\x03\n\x08Provider\x12\x16\n\x08provider\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x1a\n\x0c\x64isplay_name\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x31\n\tauth_mode\x18\x03 \x01(\x0e\x32\x18.connections.v1.AuthModeB\x04\xe2\x41\x01\x03\x12\x18\n\ncategories\x18\x04 \x03(\tB\x04\xe2\x41\x01\x03\x12\x16\n\x08\x64ocs_url\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1f\n\x11\x61uthorization_url\x18\x06 \x01(\tB\x04\xe2\x41\x01\x03\x12\x17\n\ttoken_url\x18\x07 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1c\n\x0e\x64\x65\x66\x61ult_scopes\x18\x08 \x03(\tB\x04\xe2\x41\x01\x03\x12M\n\x18\x63onnection_config_fields\x18\t \x03(\x0b\x32%.connections.v1.ConnectionConfigFieldB\x04\xe2\x41\x01\x03\x12\x34\n\x06source\x18\n \x01(\x0e\x32\x1e.connections.v1.ProviderSourceB\x04\xe2\x41\x01\x03\x12\x46\n\x11\x63redential_fields\x18\x0b \x03(\x0b\x32%.connections.v1.ConnectionConfigFieldB\x04\xe2\x41\x01\x03\"\xa1\x01\n\x15\x43onnectionConfigField\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x03\x12\x13\n\x05title\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x19\n\x0b\x64\x65scription\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07\x65xample\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07pattern\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03\x12\x16\n\x08optional\x18\x06 \x01(\x08\x42\x04\xe2\x41\x01\x03*\xb1\x03\n\x08\x41uthMode\x12\x19\n\x15\x41UTH_MODE_UNSPECIFIED\x10\x00\x12\x14\n\x10\x41UTH_MODE_OAUTH2\x10\x01\x12\x17\n\x13\x41UTH_MODE_OAUTH2_CC\x10\x02\x12\x15\n\x11\x41UTH_MODE_API_KEY\x10\x03\x12\x13\n\x0f\x41UTH_MODE_BASIC\x10\x04\x12\x12\n\x0e\x41UTH_MODE_NONE\x10\x05\x12\x14\n\x10\x41UTH_MODE_OAUTH1\x10\x06\x12\x11\n\rAUTH_MODE_APP\x10\x07\x12\x14\n\x10\x41UTH_MODE_CUSTOM\x10\x08\x12\x11\n\rAUTH_MODE_JWT\x10\t\x12\x11\n\rAUTH_MODE_TBA\x10\n\x12\x16\n\x12\x41UTH_MODE_TWO_STEP\x10\x0b\x12\x17\n\x13\x41UTH_MODE_SIGNATURE\x10\x0c\x12\x12\n\x0e\x41UTH_MODE_BILL\x10\r\x12\x17\n\x13\x41UTH_MODE_AWS_SIGV4\x10\x0e\x12\x1c\n\x18\x41UTH_MODE_INSTALL_PLUGIN\x10\x0f\x12\x18\n\x14\x41UTH_MODE_MCP_OAUTH2\x10\x10\x12 \n\x1c\x41UTH_MODE_MCP_OAUTH2_GENERIC\x10\x11*n\n\x0eProviderSource\x12\x1f\n\x1bPROVIDER_SOURCE_UNSPECIFIED\x10\x00\x12\x1d\n\x19PROVIDER_SOURCE_CATALOGUE\x10\x01\x12\x1c\n\x18PROVIDER_SOURCE_OPERATOR\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -52,6 +52,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PROVIDER'].fields_by_name['connection_config_fields']._serialized_options = b'\342A\001\003'
   _globals['_PROVIDER'].fields_by_name['source']._loaded_options = None
   _globals['_PROVIDER'].fields_by_name['source']._serialized_options = b'\342A\001\003'
+  _globals['_PROVIDER'].fields_by_name['credential_fields']._loaded_options = None
+  _globals['_PROVIDER'].fields_by_name['credential_fields']._serialized_options = b'\342A\001\003'
   _globals['_CONNECTIONCONFIGFIELD'].fields_by_name['name']._loaded_options = None
   _globals['_CONNECTIONCONFIGFIELD'].fields_by_name['name']._serialized_options = b'\342A\001\003'
   _globals['_CONNECTIONCONFIGFIELD'].fields_by_name['title']._loaded_options = None
@@ -64,12 +66,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CONNECTIONCONFIGFIELD'].fields_by_name['pattern']._serialized_options = b'\342A\001\003'
   _globals['_CONNECTIONCONFIGFIELD'].fields_by_name['optional']._loaded_options = None
   _globals['_CONNECTIONCONFIGFIELD'].fields_by_name['optional']._serialized_options = b'\342A\001\003'
-  _globals['_AUTHMODE']._serialized_start=634
-  _globals['_AUTHMODE']._serialized_end=782
-  _globals['_PROVIDERSOURCE']._serialized_start=784
-  _globals['_PROVIDERSOURCE']._serialized_end=894
+  _globals['_AUTHMODE']._serialized_start=706
+  _globals['_AUTHMODE']._serialized_end=1139
+  _globals['_PROVIDERSOURCE']._serialized_start=1141
+  _globals['_PROVIDERSOURCE']._serialized_end=1251
   _globals['_PROVIDER']._serialized_start=83
-  _globals['_PROVIDER']._serialized_end=467
-  _globals['_CONNECTIONCONFIGFIELD']._serialized_start=470
-  _globals['_CONNECTIONCONFIGFIELD']._serialized_end=631
+  _globals['_PROVIDER']._serialized_end=539
+  _globals['_CONNECTIONCONFIGFIELD']._serialized_start=542
+  _globals['_CONNECTIONCONFIGFIELD']._serialized_end=703
 # @@protoc_insertion_point(module_scope)

@@ -16,6 +16,18 @@ class AuthMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     AUTH_MODE_API_KEY: _ClassVar[AuthMode]
     AUTH_MODE_BASIC: _ClassVar[AuthMode]
     AUTH_MODE_NONE: _ClassVar[AuthMode]
+    AUTH_MODE_OAUTH1: _ClassVar[AuthMode]
+    AUTH_MODE_APP: _ClassVar[AuthMode]
+    AUTH_MODE_CUSTOM: _ClassVar[AuthMode]
+    AUTH_MODE_JWT: _ClassVar[AuthMode]
+    AUTH_MODE_TBA: _ClassVar[AuthMode]
+    AUTH_MODE_TWO_STEP: _ClassVar[AuthMode]
+    AUTH_MODE_SIGNATURE: _ClassVar[AuthMode]
+    AUTH_MODE_BILL: _ClassVar[AuthMode]
+    AUTH_MODE_AWS_SIGV4: _ClassVar[AuthMode]
+    AUTH_MODE_INSTALL_PLUGIN: _ClassVar[AuthMode]
+    AUTH_MODE_MCP_OAUTH2: _ClassVar[AuthMode]
+    AUTH_MODE_MCP_OAUTH2_GENERIC: _ClassVar[AuthMode]
 
 class ProviderSource(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -28,12 +40,24 @@ AUTH_MODE_OAUTH2_CC: AuthMode
 AUTH_MODE_API_KEY: AuthMode
 AUTH_MODE_BASIC: AuthMode
 AUTH_MODE_NONE: AuthMode
+AUTH_MODE_OAUTH1: AuthMode
+AUTH_MODE_APP: AuthMode
+AUTH_MODE_CUSTOM: AuthMode
+AUTH_MODE_JWT: AuthMode
+AUTH_MODE_TBA: AuthMode
+AUTH_MODE_TWO_STEP: AuthMode
+AUTH_MODE_SIGNATURE: AuthMode
+AUTH_MODE_BILL: AuthMode
+AUTH_MODE_AWS_SIGV4: AuthMode
+AUTH_MODE_INSTALL_PLUGIN: AuthMode
+AUTH_MODE_MCP_OAUTH2: AuthMode
+AUTH_MODE_MCP_OAUTH2_GENERIC: AuthMode
 PROVIDER_SOURCE_UNSPECIFIED: ProviderSource
 PROVIDER_SOURCE_CATALOGUE: ProviderSource
 PROVIDER_SOURCE_OPERATOR: ProviderSource
 
 class Provider(_message.Message):
-    __slots__ = ("provider", "display_name", "auth_mode", "categories", "docs_url", "authorization_url", "token_url", "default_scopes", "connection_config_fields", "source")
+    __slots__ = ("provider", "display_name", "auth_mode", "categories", "docs_url", "authorization_url", "token_url", "default_scopes", "connection_config_fields", "source", "credential_fields")
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
     DISPLAY_NAME_FIELD_NUMBER: _ClassVar[int]
     AUTH_MODE_FIELD_NUMBER: _ClassVar[int]
@@ -44,6 +68,7 @@ class Provider(_message.Message):
     DEFAULT_SCOPES_FIELD_NUMBER: _ClassVar[int]
     CONNECTION_CONFIG_FIELDS_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
+    CREDENTIAL_FIELDS_FIELD_NUMBER: _ClassVar[int]
     provider: str
     display_name: str
     auth_mode: AuthMode
@@ -54,7 +79,8 @@ class Provider(_message.Message):
     default_scopes: _containers.RepeatedScalarFieldContainer[str]
     connection_config_fields: _containers.RepeatedCompositeFieldContainer[ConnectionConfigField]
     source: ProviderSource
-    def __init__(self, provider: _Optional[str] = ..., display_name: _Optional[str] = ..., auth_mode: _Optional[_Union[AuthMode, str]] = ..., categories: _Optional[_Iterable[str]] = ..., docs_url: _Optional[str] = ..., authorization_url: _Optional[str] = ..., token_url: _Optional[str] = ..., default_scopes: _Optional[_Iterable[str]] = ..., connection_config_fields: _Optional[_Iterable[_Union[ConnectionConfigField, _Mapping]]] = ..., source: _Optional[_Union[ProviderSource, str]] = ...) -> None: ...
+    credential_fields: _containers.RepeatedCompositeFieldContainer[ConnectionConfigField]
+    def __init__(self, provider: _Optional[str] = ..., display_name: _Optional[str] = ..., auth_mode: _Optional[_Union[AuthMode, str]] = ..., categories: _Optional[_Iterable[str]] = ..., docs_url: _Optional[str] = ..., authorization_url: _Optional[str] = ..., token_url: _Optional[str] = ..., default_scopes: _Optional[_Iterable[str]] = ..., connection_config_fields: _Optional[_Iterable[_Union[ConnectionConfigField, _Mapping]]] = ..., source: _Optional[_Union[ProviderSource, str]] = ..., credential_fields: _Optional[_Iterable[_Union[ConnectionConfigField, _Mapping]]] = ...) -> None: ...
 
 class ConnectionConfigField(_message.Message):
     __slots__ = ("name", "title", "description", "example", "pattern", "optional")
