@@ -54,15 +54,15 @@ def test_promise_8_fifty_thousand_expire_within_ten_minutes(database_url: str, t
 
 def test_promise_8_every_step_of_the_engine_under_two_schedulers(database_url: str, tmp_path: Path) -> None:
     """The same with nothing left out, for as many as real time allows."""
-    count = 400
+    count = 300
 
     async def main(world: World) -> None:
         provider = world.provider
-        provider.latency = lambda refresh_token: 20 * latency_of(refresh_token)
+        provider.latency = lambda refresh_token: 25 * latency_of(refresh_token)
         async with processes_of(world) as processes:
             start = loop.now()
             await seed(processes[0], INTEGRATION, [start + 3000 + 600 * number / count for number in range(count)])
-            tasks = [process.tasks.start(process.make_scheduler(interval=5.0).run()) for process in processes]
+            tasks = [process.tasks.start(process.make_scheduler(interval=20.0).run()) for process in processes]
             # Until the first token would expire.
             await asyncio.sleep(3000)
             for task in tasks:
