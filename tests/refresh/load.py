@@ -126,8 +126,9 @@ class QuickReader:
         self._latency = latency
         self._refreshed: list[tuple[ConnectionKey, float]] = []
 
-    async def refresh_due(self, key: ConnectionKey) -> Result:
-        """Do as `Reader.refresh_due` does."""
+    async def refresh_due(self, key: ConnectionKey, generation: int) -> Result:
+        """Do as `Reader.refresh_due` does; nothing else refreshes here, so the generation is always the claimed one."""
+        del generation
         gauge, provider = self._gauge, key.provider_config_key
         gauge.started.append((self._world.loop.now(), key))
         gauge.in_flight[provider] += 1
