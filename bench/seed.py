@@ -29,7 +29,7 @@ from server.providers.catalogue import Catalogue
 from server.providers.exchange import ProviderExchange
 from server.providers.outbound import Outbound
 from server.storage.clock import DatabaseClock
-from server.storage.connections import TABLE, new_columns
+from server.storage.columns import TABLE, new_columns
 from server.storage.engine import DatabaseSettings, create_engine
 from server.storage.environments import PostgresEnvironmentKeyStore, PostgresEnvironmentStore
 from server.storage.integrations import PostgresIntegrationStore

@@ -14,9 +14,9 @@ import random
 import signal
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import Any, Final
+from uuid import UUID
 
-import sqlalchemy as sa
 import uvloop
 
 from server import workers
@@ -26,6 +26,7 @@ from server.domain.api_keys import ApiKeys, Authenticator
 from server.domain.connections import Connections
 from server.domain.errors import ServiceError
 from server.domain.integrations import Integrations
+from server.domain.model import ConnectionKey
 from server.prepare import Database, StartError, check_schema, first_start, open_keyring, say_what_next, verify_keys
 from server.providers.catalogue import Catalogue
 from server.providers.exchange import ProviderExchange
@@ -49,7 +50,8 @@ from server.rpc.server import FULL_NAMES, RpcServer, ServerSettings, TlsFiles
 from server.storage import migrate as migrations
 from server.storage.clock import DatabaseClock
 from server.storage.connections import PostgresConnectionStore
-from server.storage.engine import DatabaseSettings, create_engine, transaction
+from server.storage.due import PostgresDueStore
+from server.storage.engine import DatabaseSettings, create_engine
 from server.storage.environments import PostgresEnvironmentKeyStore, PostgresEnvironmentStore
 from server.storage.integrations import PostgresIntegrationStore
 from server.storage.point_reader import PointReader
@@ -57,6 +59,8 @@ from server.storage.refresh import PostgresRefreshStore
 from server.storage.spool import FileSpool
 from server.telemetry import log
 from server.web.monitoring import Monitoring
+
+_NOBODY: Final = ConnectionKey(UUID(int=0), "", "")
 
 
 class Application:
@@ -135,8 +139,9 @@ class Application:
         }
 
         async def ping() -> None:
-            async with transaction(engine) as connection:
-                await connection.execute(sa.select(1))
+            # The way that reads go, which gives a database that hangs up at once: a pool's connection is given up only
+            # after it was asked in vain to cancel, and is not there at all when imports have taken them.
+            await reader.read(_NOBODY)
 
         readiness = Readiness(FULL_NAMES, ping)
         await readiness.start()
@@ -162,7 +167,7 @@ class Application:
         stack.push_async_callback(self._end_tasks)
         self._spawn("clock", clock.keep_set())
         self._spawn("readiness", readiness.watch())
-        scheduler = Scheduler(refresh_store, credentials, exchange, spool, clock)
+        scheduler = Scheduler(PostgresDueStore(engine), credentials, exchange, spool, clock)
         self._spawn("spool", scheduler.adopt_spooled())
         if config.scheduler_enabled:
             self._spawn("scheduler", scheduler.run())
@@ -186,6 +191,7 @@ class Application:
         await readiness.drain()
         await asyncio.sleep(config.drain_delay)
         self._stopping.set()
+        log.get().info("stopping")
         left = await server.stop(config.shutdown_grace)
         await self._end_tasks()
         # An exchange that has begun is worth waiting for whoever wanted it: its token may be spent.
@@ -259,10 +265,11 @@ def run_worker(
     reuse_port: bool,
     with_http: bool,
     announce: Callable[[int], None] | None = None,
+    parent: int | None = None,
 ) -> None:
     """Run one serving process until SIGTERM or SIGINT; a second signal ends it at once.
 
-    `announce` is called with the gRPC port when it serves.
+    `announce` is called with the gRPC port when it serves. A worker of several stops when its `parent` has died.
     """
 
     async def main() -> None:
@@ -277,10 +284,10 @@ def run_worker(
             stop.set()
 
         loop.add_signal_handler(signal.SIGTERM, signalled)
-        if reuse_port:
+        if parent is not None:
             # One of several: the parent says when to stop, also for a Ctrl-C, which a terminal sends to all.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
-            orphaned = asyncio.create_task(_stop_without_parent(os.getppid(), stop))
+            orphaned = asyncio.create_task(_stop_without_parent(parent, stop))
         else:
             loop.add_signal_handler(signal.SIGINT, signalled)
         application = Application(config, database_url, keyring, reuse_port=reuse_port, with_http=with_http)

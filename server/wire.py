@@ -7,6 +7,7 @@ messages concatenate, so a read joins the parts and parses nothing.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Final
@@ -33,22 +34,26 @@ from server.domain.model import (
 from server.domain.secret import Secret
 
 _EXACT_INTEGER: Final = 2**53
+_DEEPEST: Final = 24
+"""Levels of a JSON value that are shown as such: protobuf reads 100 levels of messages, and an object takes three."""
 _NULL: Final = 0
 
 
 def to_struct(value: Mapping[str, Any]) -> Struct:
-    """Return a JSON object as a `Struct`. Integers that a double cannot hold become strings."""
+    """Return a JSON object as a `Struct`. Integers that a double cannot hold become strings, and what lies too deep for
+    protobuf its JSON text.
+    """
     struct = Struct()
-    _fill(struct.fields, value)
+    _fill(struct.fields, value, 1)
     return struct
 
 
-def _fill(fields: Any, value: Mapping[str, Any]) -> None:
+def _fill(fields: Any, value: Mapping[str, Any], depth: int) -> None:
     for key, item in value.items():
-        _set(fields[key], item)
+        _set(fields[key], item, depth)
 
 
-def _set(target: Value, item: Any) -> None:
+def _set(target: Value, item: Any, depth: int) -> None:
     if item is None:
         target.null_value = _NULL  # type: ignore[assignment]
     elif isinstance(item, bool):
@@ -62,14 +67,16 @@ def _set(target: Value, item: Any) -> None:
         target.number_value = item
     elif isinstance(item, str):
         target.string_value = item
+    elif depth == _DEEPEST:
+        target.string_value = json.dumps(item, ensure_ascii=False)
     elif isinstance(item, Mapping):
         target.struct_value.SetInParent()
-        _fill(target.struct_value.fields, item)
+        _fill(target.struct_value.fields, item, depth + 1)
     else:
         values: ListValue = target.list_value
         values.SetInParent()
         for element in item:
-            _set(values.values.add(), element)
+            _set(values.values.add(), element, depth + 1)
 
 
 def _survives(integer: int) -> bool:
@@ -196,20 +203,23 @@ def credentials_part(credentials: Credentials, raw: RawResponse | None, *, inclu
     message = connection_pb2.Connection()
     message.credentials.CopyFrom(credentials_to_wire(credentials, include_refresh_token=include_refresh_token))
     if raw is not None:
-        value = raw.value if include_refresh_token else _without_refresh_tokens(raw.value)
+        value = raw.value if include_refresh_token else _without_refresh_tokens(raw.value, _DEEPEST)
         message.credentials.raw.CopyFrom(to_struct(value))
     return message.SerializeToString()
 
 
-def _without_refresh_tokens(value: Any) -> Any:
+def _without_refresh_tokens(value: Any, levels: int) -> Any:
+    """Return a JSON value without what refreshes; what lies deeper than `levels` is left out, as nobody looks there."""
+    if levels == 0 and isinstance(value, Mapping | list):
+        return None
     if isinstance(value, Mapping):
         return {
-            key: _without_refresh_tokens(item)
+            key: _without_refresh_tokens(item, levels - 1)
             for key, item in value.items()
             if "".join(filter(str.isalpha, key)).lower() not in {"refreshtoken", "clientsecret"}
         }
     if isinstance(value, list):
-        return [_without_refresh_tokens(item) for item in value]
+        return [_without_refresh_tokens(item, levels - 1) for item in value]
     return value
 
 

@@ -1,4 +1,4 @@
-"""One worker of several: `python -m server.worker`, started by `server.workers`."""
+"""One worker of several: `python -m server.worker PARENT_PID [--with-http]`, started by `server.workers`."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ def main() -> int:
             config.database_url.reveal(),
             config.keyring.reveal(),
             reuse_port=True,
+            parent=int(sys.argv[1]),
             with_http=workers.FIRST in sys.argv,
         )
     except StartError as error:

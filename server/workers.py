@@ -87,7 +87,8 @@ class _Supervisor:
     _failed = False
 
     def _start(self, index: int) -> None:
-        command = [sys.executable, "-m", "server.worker"]
+        # By name: a worker that looked for its parent only after the parent had died would find another.
+        command = [sys.executable, "-m", "server.worker", str(os.getpid())]
         if index == 0:
             command.append(FIRST)
         self._workers[index] = subprocess.Popen(command, env=self._environment)  # noqa: S603

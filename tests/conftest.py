@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -80,6 +81,16 @@ def empty_database_url(postgres: Postgres) -> Iterator[str]:
     """URL of an empty database that belongs to this test: for tests of the migrations themselves."""
     with postgres.database(migrated=False) as url:
         yield url
+
+
+@pytest.fixture
+def shared_path() -> Iterator[Path]:
+    """A folder in which an embedded Postgres can run, which for root runs as another user.
+
+    `tmp_path` will not do: any session of pytest that starts meanwhile closes the folder above it to other users.
+    """
+    with tempfile.TemporaryDirectory(prefix="connections-") as folder:
+        yield Path(folder).resolve()
 
 
 @pytest.fixture(scope="session")

@@ -46,6 +46,7 @@ def test_the_examples_work(
     server = connections_server()
     (tmp_path / ".connections").mkdir()
     (tmp_path / ".connections" / "dev.key").write_text(server.bootstrap())
+    (tmp_path / "generated").symlink_to(ROOT / "generated")
     script = EXAMPLES
     for shown, true in {
         "127.0.0.1:50051": server.address,
@@ -64,6 +65,7 @@ def test_the_examples_work(
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    assert "// Returns a connection with credentials that are valid now" in done.stdout
     assert "CONNECTION_NOT_FOUND" in done.stdout, "of the batch's second key"
     assert "REFRESH_OUTCOME_REFRESHED" in done.stdout
     assert '"CONNECTION_STATUS_ACTIVE"' in done.stdout

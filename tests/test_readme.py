@@ -33,9 +33,9 @@ def blocks(role: str) -> list[str]:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(shared_path: Path) -> Path:
     """A clone as `make serve` leaves it: the sources, and a virtual environment that is up to date."""
-    clone = tmp_path / "clone"
+    clone = shared_path / "clone"
     (clone / ".venv").mkdir(parents=True)
     for entry in ROOT.iterdir():
         if entry.name not in {".venv", ".connections", ".git"}:

@@ -6,12 +6,14 @@ import re
 import signal
 import socket
 import stat
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.server_process import ServerProcess, default_settings, run_command
+from tests.support.server_process import ROOT, ServerProcess, default_settings, environment, run_command
 
 START_TIMEOUT = 60.0
 
@@ -19,15 +21,15 @@ Start = Callable[..., ServerProcess]
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
+def start(shared_path: Path) -> Iterator[Start]:
     """Start a server on a data directory of its own, or on the one given; it is stopped at the end of the test."""
     started: list[ServerProcess] = []
 
-    def start(data_dir: Path = tmp_path / "data", *, ready: bool = True, **settings: str) -> ServerProcess:
+    def start(data_dir: Path = shared_path / "data", *, ready: bool = True, **settings: str) -> ServerProcess:
         chosen = default_settings("", data_dir)
         del chosen["CONNECTIONS_DATABASE_URL"], chosen["CONNECTIONS_KEYRING"]
         chosen |= {f"CONNECTIONS_{name.upper()}": value for name, value in settings.items()}
-        server = ServerProcess(chosen, tmp_path / f"server-{len(started)}.log")
+        server = ServerProcess(chosen, shared_path / f"server-{len(started)}.log")
         started.append(server)
         if ready:
             server.wait_until_ready()
@@ -46,9 +48,9 @@ def names(server: ServerProcess, data_dir: Path) -> list[str]:
     return [line.split()[0] for line in done.stdout.splitlines()[1:]]
 
 
-def test_the_first_start_makes_what_is_needed_and_says_what_to_paste(start: Start, tmp_path: Path) -> None:
+def test_the_first_start_makes_what_is_needed_and_says_what_to_paste(start: Start, shared_path: Path) -> None:
     server = start()
-    data = tmp_path / "data"
+    data = shared_path / "data"
     key = (data / "dev.key").read_text().strip()
     said = server.logs()
     assert said.count(key) == 1
@@ -58,8 +60,8 @@ def test_the_first_start_makes_what_is_needed_and_says_what_to_paste(start: Star
     assert names(server, data) == ["dev"]
 
 
-def test_a_data_directory_serves_one_process_at_a_time(start: Start, tmp_path: Path) -> None:
-    data = tmp_path / "data"
+def test_a_data_directory_serves_one_process_at_a_time(start: Start, shared_path: Path) -> None:
+    data = shared_path / "data"
     first = start()
     second = start(ready=False)
     assert second.wait(START_TIMEOUT) == 1
@@ -72,28 +74,28 @@ def test_a_data_directory_serves_one_process_at_a_time(start: Start, tmp_path: P
     assert names(first, data) == ["dev"]
 
 
-def test_a_start_after_a_crash_finds_everything_also_in_another_place(start: Start, tmp_path: Path) -> None:
+def test_a_start_after_a_crash_finds_everything_also_in_another_place(start: Start, shared_path: Path) -> None:
     crashed = start()
-    key = (tmp_path / "data" / "dev.key").read_text()
+    key = (shared_path / "data" / "dev.key").read_text()
     crashed.kill()
     again = start()
-    assert names(again, tmp_path / "data") == ["dev"]
+    assert names(again, shared_path / "data") == ["dev"]
     assert again.terminate() == 0
-    (tmp_path / "data").rename(tmp_path / "moved")
-    moved = start(tmp_path / "moved")
-    assert names(moved, tmp_path / "moved") == ["dev"]
-    assert (tmp_path / "moved" / "dev.key").read_text() == key
+    (shared_path / "data").rename(shared_path / "moved")
+    moved = start(shared_path / "moved")
+    assert names(moved, shared_path / "moved") == ["dev"]
+    assert (shared_path / "moved" / "dev.key").read_text() == key
 
 
-def test_a_lost_key_is_replaced_and_a_lost_keyring_is_not(start: Start, tmp_path: Path) -> None:
-    data = tmp_path / "data"
+def test_a_lost_key_is_replaced_and_a_lost_keyring_is_not(start: Start, shared_path: Path) -> None:
+    data = shared_path / "data"
     server = start()
     assert server.terminate() == 0
-    (data / "dev.key").rename(tmp_path / "old.key")
+    (data / "dev.key").rename(shared_path / "old.key")
     server = start()
     assert "was gone" in server.logs()
     assert names(server, data) == ["dev"]
-    old = (tmp_path / "old.key").read_text().strip()
+    old = (shared_path / "old.key").read_text().strip()
     assert server.command("environments", "list", CONNECTIONS_API_KEY=old).returncode == 0, "the old one stays valid"
     assert server.terminate() == 0
 
@@ -123,26 +125,42 @@ def test_an_address_in_use_is_told_with_its_setting(start: Start, setting: str) 
     assert "To try it" not in logs
 
 
-def test_a_folder_that_cannot_be_used_is_told(start: Start, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("in the way")
-    server = start(tmp_path / "file", ready=False)
+def test_a_folder_that_cannot_be_used_is_told(start: Start, shared_path: Path) -> None:
+    (shared_path / "file").write_text("in the way")
+    server = start(shared_path / "file", ready=False)
     assert server.wait(START_TIMEOUT) == 1
     assert "CONNECTIONS_DATA_DIR" in server.logs()
     assert "Traceback" not in server.logs()
 
 
 def test_another_user_s_start_on_the_same_machine_is_not_in_the_way(
-    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    start: Start, shared_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Where the embedded Postgres' library would keep a lock for the whole machine, there is something it cannot open.
-    (tmp_path / "tmp" / ".lockfile").mkdir(parents=True)
-    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    (shared_path / "tmp" / ".lockfile").mkdir(parents=True)
+    monkeypatch.setenv("TMPDIR", str(shared_path / "tmp"))
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
-    assert names(start(), tmp_path / "data") == ["dev"]
+    assert names(start(), shared_path / "data") == ["dev"]
 
 
-def test_an_interrupt_stops_the_server_and_its_postgres(start: Start, tmp_path: Path) -> None:
+def test_an_interrupt_stops_the_server_and_its_postgres(start: Start, shared_path: Path) -> None:
     server = start()
     server.signal(signal.SIGINT)
     assert server.wait(START_TIMEOUT) == 0
-    assert not (tmp_path / "data" / "postgres" / "postmaster.pid").exists()
+    assert not (shared_path / "data" / "postgres" / "postmaster.pid").exists()
+
+
+def test_a_worker_whose_parent_died_before_it_looked_stops(database_url: str, tmp_path: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    done = subprocess.run(
+        [sys.executable, "-m", "server.worker", str(gone.pid)],
+        cwd=ROOT,
+        env=environment(default_settings(database_url, tmp_path)),
+        capture_output=True,
+        text=True,
+        timeout=START_TIMEOUT,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "parent_died" in done.stderr

@@ -73,7 +73,8 @@ class Summary:
 
     def sentence(self) -> str:
         """Return the summary for people."""
-        return f"{self.total} lines: {self.created} created, {self.updated} updated, {self.failed} failed"
+        lines = f"{self.total} line{'' if self.total == 1 else 's'}"
+        return f"{lines}: {self.created} created, {self.updated} updated, {self.failed} failed"
 
 
 class _LineError(Exception):

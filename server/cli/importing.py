@@ -228,7 +228,8 @@ def _bulk(jsonl: str, errors: Path | None, concurrency: int, timeout: float, add
     if summary.stopped is not None:
         raise summary.stopped
     if summary.failed:
-        raise CliError(f"{summary.failed} of {summary.total} lines failed", FAILED, "correct them and import again")
+        lines = "line" if summary.total == 1 else "lines"
+        raise CliError(f"{summary.failed} of {summary.total} {lines} failed", FAILED, "correct them and import again")
 
 
 def _read(path: str, option: str) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import time
-from typing import Final
+from collections.abc import Collection, Iterator
+from typing import Any, Final
 
 from connections.v1.connection_pb2 import Credentials
 from connections.v1.connection_service_pb2 import CreateConnectionRequest
@@ -26,7 +27,7 @@ def parse_request(text: str | bytes) -> CreateConnectionRequest:
     try:
         return ParseDict(value, CreateConnectionRequest())
     except ParseError as error:
-        raise ValueError(_explain(str(error))) from None
+        raise ValueError(_explain(str(error), set(_keys(value)))) from None
     except (TypeError, AttributeError, ValueError, RecursionError):
         # ParseDict lets these escape for shapes that it does not foresee; their texts quote values too.
         raise ValueError("does not have the shape of a CreateConnectionRequest") from None
@@ -61,11 +62,21 @@ def parse_token_response(text: str) -> Credentials:
     return credentials
 
 
-def _explain(text: str) -> str:
+def _keys(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        yield from value
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            yield from _keys(item)
+
+
+def _explain(text: str, keys: Collection[str]) -> str:
     path = _PATH.search(text)
     fields = _FIELD.findall(text)
     where = path[1].lstrip(".") if path and path[1] else ".".join(fields)
     unknown = _UNKNOWN.search(text)
-    if unknown:
+    # Where an object is expected, protobuf takes the texts of a list for names.
+    if unknown and unknown[1] in keys:
         return f"{where + ': ' if where else ''}no field is named {clean(unknown[1])!r}"
     return f"{where or 'the object'}: not a value that fits"

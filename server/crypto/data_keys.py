@@ -73,10 +73,17 @@ class DataKeys:
         key = AESGCM.generate_key(KEY_BYTES * 8)
         return await self._root.wrap(key, _environment_key_place(environment_id, version))
 
-    async def new(self, environment_id: UUID, table: str, row: bytes) -> DataKey:
-        """Make the data key of a new row."""
+    async def get_ready(self, environment_id: UUID) -> None:
+        """Have the environment's keys in memory, before a transaction that will need them.
+
+        Whoever looks them up from inside one waits for a second pooled connection while holding the first.
+        """
         if environment_id not in self._current:
             await self._load(environment_id)
+
+    async def new(self, environment_id: UUID, table: str, row: bytes) -> DataKey:
+        """Make the data key of a new row."""
+        await self.get_ready(environment_id)
         key_id = self._current[environment_id]
         secret, data_key_id = os.urandom(KEY_BYTES), os.urandom(_ID_BYTES)
         place = associated_data(environment_id, table, row, "data_key")
@@ -129,8 +136,7 @@ class DataKeys:
 
     async def seal_token(self, environment_id: UUID, purpose: str, plaintext: bytes) -> bytes:
         """Return `plaintext` sealed for callers to keep, the same each time: no nonce is spent on it (RFC 5297)."""
-        if environment_id not in self._current:
-            await self._load(environment_id)
+        await self.get_ready(environment_id)
         key_id = self._current[environment_id]
         sealed = self._tokens[environment_id, key_id].encrypt(plaintext, [purpose.encode(), environment_id.bytes])
         return bytes((len(key_id),)) + key_id + sealed

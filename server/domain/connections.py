@@ -40,6 +40,10 @@ from server.domain.ports import (
 
 _FETCH: Final = 1000
 """Rows per query of a list, whatever the page size: round trips cost more than rows."""
+_FIRST_FETCH: Final = 100
+"""Rows of the first query, which shows how large they are."""
+_FETCH_BYTES: Final = 8 << 20
+_PAGE_BYTES: Final = 2 << 20
 _CLOCK_SKEW: Final = 60.0
 """Seconds by which a caller's clock may be ahead of ours before a time of its counts as the future."""
 
@@ -81,26 +85,40 @@ class Connections:
     ) -> AsyncIterator[tuple[Sequence[ListedConnection], bool]]:
         """Yield pages of up to `size` connections, newest first, each with whether more follow; at least one page.
 
+        A page of large connections has fewer: clients refuse messages of more than 4 MiB unless told otherwise.
+
         `limit` ends the list after so many, 0 for all. No database connection is held between pages.
         """
         left = limit or None
         rows: list[ListedConnection] = []
+        held = 0
+        fetch = _FIRST_FETCH
         exhausted = False
         while True:
             wanted = size if left is None else min(size, left)
             # One row more than is shown tells whether anything follows.
-            while len(rows) <= wanted and not exhausted:
-                fetch = max(_FETCH, size + 1) if left is None else min(_FETCH, left + 1)
+            while len(rows) <= wanted and held <= _PAGE_BYTES and not exhausted:
+                fetch = fetch if left is None else min(fetch, left + 1)
                 more = await self._store.page(environment_id, where, after, fetch)
                 exhausted = len(more) < fetch
                 if more:
                     after = more[-1].position
+                    fetched = sum(len(row.rendered) for row in more)
+                    held += fetched
+                    # As many as fit into the memory that a list may take, by what these took.
+                    fetch = max(1, min(_FETCH, _FETCH_BYTES * len(more) // fetched))
                 rows.extend(more)
-            page, rows = rows[:wanted], rows[wanted:]
+            count, taken = 0, 0
+            while count < min(wanted, len(rows)) and (count == 0 or taken + len(rows[count].rendered) <= _PAGE_BYTES):
+                taken += len(rows[count].rendered)
+                count += 1
+            page, rows = rows[:count], rows[count:]
+            held -= taken
             if left is not None:
                 left -= len(page)
-            yield page, bool(rows)
-            if not rows or left == 0:
+            unfinished = bool(rows) or not exhausted
+            yield page, unfinished
+            if not unfinished or left == 0:
                 return
 
     async def import_connection(self, new: NewConnection, *, etag: int | None = None) -> tuple[Rendered, bool]:

@@ -134,9 +134,10 @@ def _jwt_exp(token: str) -> float | None:
 def _scopes(value: object, separator: str) -> tuple[str, ...] | None:
     """Return granted scopes. Providers answer with spaces or commas whatever they are asked with, or with a list."""
     if isinstance(value, str):
-        return tuple(scope for scope in re.split(rf"[\s,{re.escape(separator)}]+", value) if scope)
+        value = re.split(rf"[\s,{re.escape(separator)}]+", value)
     if isinstance(value, list) and all(isinstance(scope, str) for scope in value):
-        return tuple(value)
+        # What no database column holds (NUL) must not keep the tokens beside it from being stored.
+        return tuple(scope for scope in value if scope and scope.isprintable())
     return None
 
 
@@ -147,6 +148,6 @@ def _metadata(fields: Mapping[str, Any], paths: tuple[str, ...]) -> dict[str, An
         value: Any = fields
         for step in path.split("."):
             value = value.get(step) if isinstance(value, Mapping) else None
-        if isinstance(value, str | int | float | bool):
+        if isinstance(value, str | int | float | bool) and "\x00" not in str(value):
             found[path] = value
     return found

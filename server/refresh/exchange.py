@@ -16,7 +16,6 @@ A process may die between any two steps; docs/refresh.md says what the next owne
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import enum
 import time
 import uuid
@@ -26,9 +25,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from server.domain.clock import Clock
-from server.domain.errors import NotFound, ProviderUnavailable, Reason, ServiceError, StorageUnavailable
+from server.domain.errors import NotFound, ProviderUnavailable, Reason, ServiceError
 from server.domain.model import ConnectionKey, Status
 from server.refresh import fault_points
+from server.refresh.answers import Answers, names_of
 from server.refresh.breaker import Breakers
 from server.refresh.outcome import (
     FIRST_CLIENT_BACKOFF,
@@ -53,8 +53,6 @@ from server.telemetry import log, metrics
 
 _POLL_FIRST: Final = 0.05
 _POLL_MOST: Final = 0.5
-_STORE_RETRY_FIRST: Final = 0.2
-_STORE_RETRY_MOST: Final = 5.0
 _OUTAGES: Final = {Reason.PROVIDER_UNAVAILABLE}
 
 
@@ -108,7 +106,7 @@ class Exchanger:
     ) -> None:
         self._store = store
         self._exchange = exchange
-        self._spool = spool
+        self._answers = Answers(store, exchange, spool, revocation_timeout=settings.timeout)
         self._breakers = breakers
         self._clock = clock
         self._rules = rules
@@ -166,6 +164,9 @@ class Exchanger:
             metrics.LEASE_TAKEOVERS.labels(found).inc()
         if lease.unfinished is not None and lease.unfinished.answer is not None:
             result = await self._apply(lease, lease.unfinished.answer, lease.unfinished.answer_time or 0.0)
+            if forced and result.ended is Ended.FAILED:
+                # That was the failure of an earlier exchange.
+                return None
             return Result(Ended.ADOPTED) if result.ended is Ended.EXCHANGED else result
         if lease.generation > seen_generation:
             await self._release(lease)
@@ -220,7 +221,11 @@ class Exchanger:
             try:
                 answer = await self._exchange.send(lease.request, timeout=self._settings.timeout)
             except ExchangeFailed as failure:
-                self._breakers.fail(host)
+                if failure.reason in _OUTAGES:
+                    self._breakers.fail(host)
+                else:
+                    # A value of one connection that cannot be sent says nothing about the provider.
+                    self._breakers.abandon(host)
                 now = self._clock.now()
                 lost = failure.maybe_spent and now > spend_time + window
                 self._report(lease, started, unknown_outcome() if lost else failure)
@@ -234,57 +239,10 @@ class Exchanger:
             else:
                 self._breakers.succeed(host)
             await fault_points.reach(fault_points.AFTER_ANSWER)
-            if not await self._keep(lease, answer, answered_at):
+            if not await self._answers.keep(lease, answer, answered_at):
                 raise NotFound.connection(lease.key.provider_config_key, lease.key.connection_id)
             await fault_points.reach(fault_points.BEFORE_APPLY)
             return await self._apply(lease, answer, answered_at, started=started)
-
-    async def _keep(self, lease: Lease, answer: ProviderAnswer, now: float) -> bool:
-        """Store the answer, in Postgres or else in the spool; return False if the connection is gone.
-
-        Does not return before one of them has it: an answer may hold the only refresh token that still works.
-        """
-        delay = _STORE_RETRY_FIRST
-        spooled = False
-        while True:
-            try:
-                kept = await self._store.keep_answer(lease, answer, now=now)
-            except StorageUnavailable:
-                if not spooled:
-                    try:
-                        await self._spool.keep(lease, answer, now=now)
-                        spooled = True
-                        metrics.SPOOLED.inc()
-                        log.get().error(
-                            "answer_spooled", **_names(lease), next_step="it is stored when Postgres is back"
-                        )
-                    except OSError as error:
-                        metrics.ANSWERS_AT_RISK.inc()
-                        log.get().critical(
-                            "answer_at_risk",
-                            **_names(lease),
-                            error=type(error).__name__,
-                            next_step="neither Postgres nor the spool takes a provider's answer; repair one of them now",
-                        )
-                if spooled:
-                    raise
-                await asyncio.sleep(delay)
-                delay = min(delay * 2, _STORE_RETRY_MOST)
-            else:
-                if not kept:
-                    await self._orphan(lease, answer, now)
-                return kept
-
-    async def _orphan(self, lease: Lease, answer: ProviderAnswer, now: float) -> None:
-        """Revoke what came for a connection that was deleted meanwhile, and say so."""
-        revoked: bool | None = None
-        try:
-            new = self._exchange.interpret(lease.request, answer, now=now)
-            fresh = dataclasses.replace(lease.request, credentials=new.credentials)
-            revoked = await self._exchange.revoke(fresh, timeout=self._settings.timeout)
-        except ExchangeFailed:
-            pass
-        log.get().warning("answer_for_deleted_connection", **_names(lease), revoked=revoked)
 
     async def _apply(
         self, lease: Lease, answer: ProviderAnswer, answered_at: float, *, started: float | None = None
@@ -293,7 +251,8 @@ class Exchanger:
             new = self._exchange.interpret(lease.request, answer, now=answered_at)
         except ExchangeFailed as failure:
             seen = failure
-            if failure.kind is FailureKind.PERMANENT and lease.unfinished is not None:
+            told = lease.state.failure_reason is Reason.OUTCOME_UNKNOWN
+            if failure.kind is FailureKind.PERMANENT and lease.unfinished is not None and not told:
                 # The token was sent before, and that answer was lost: this refusal says nothing about the grant.
                 seen = unknown_outcome()
             self._report(lease, started, seen)
@@ -303,21 +262,25 @@ class Exchanger:
         applied = after_success(lease, new, facts, self._rules, now=answered_at, refreshable=refreshable)
         stored = await self._store.apply(lease, applied)
         if not stored and await self._store.progress(lease.key, lease.uid) is None:
-            await self._orphan(lease, answer, answered_at)
+            await self._answers.orphan(lease, answer, answered_at)
         await fault_points.reach(fault_points.AFTER_APPLY)
         self._report(lease, started, None, superseded=not stored)
         return Result(Ended.EXCHANGED if stored else Ended.SHARED)
 
     async def _fail(self, lease: Lease, failure: ExchangeFailed, now: float, *, ended: bool = False) -> Result:
         """Store a failure. `ended`: an answer came, and has been looked at."""
-        if failure.kind is FailureKind.CONFIGURATION:
+        if failure.kind is FailureKind.CONFIGURATION and ended:
+            # The provider refused the client. What fails before anything is sent is this connection's own affair: a
+            # value in its config that does not fit must not stop its neighbours.
             wait = backoff(lease.client_refusals + 1, first=FIRST_CLIENT_BACKOFF, random=self._rules.random())
             until = now + wait if lease.client_refused_until is None or lease.client_refused_until <= now else None
             if until is not None:
                 await self._store.refuse_client(lease, until=until)
         state = after_failure(lease, failure, self._rules, now=now)
         # An answer tells what became of this use of the token, but not of an earlier one whose answer was lost.
-        spent = (failure.maybe_spent and not ended) or (lease.unfinished is not None and lease.unfinished.answer is None)
+        spent = (failure.maybe_spent and not ended) or (
+            lease.unfinished is not None and lease.unfinished.answer is None
+        )
         decided = failure.kind is FailureKind.PERMANENT
         if not await self._store.fail(lease, state, spent=spent and not decided, answered=ended):
             # The generation moved: a re-authorization or another exchange won, and this failure says nothing about it.
@@ -326,7 +289,7 @@ class Exchanger:
         return Result(Ended.FAILED, failure, lease.request.provider, retry_after)
 
     async def _release(self, lease: Lease) -> None:
-        await self._store.release(lease, now=self._clock.now())
+        await self._store.release(lease)
 
     @asynccontextmanager
     async def _renewed(self, lease: Lease) -> AsyncIterator[None]:
@@ -348,7 +311,7 @@ class Exchanger:
             if not held:
                 # The token is sent already; whoever took over finds the attempt recorded and does not spend it again.
                 metrics.LEASE_LOST.inc()
-                log.get().warning("lease_lost", **_names(lease))
+                log.get().warning("lease_lost", **names_of(lease))
                 return
 
     def _report(
@@ -361,7 +324,7 @@ class Exchanger:
             metrics.REFRESH_SECONDS.labels(lease.request.provider).observe(seconds)
         log.get().info(
             "refresh",
-            **_names(lease),
+            **names_of(lease),
             outcome=outcome,
             generation=lease.generation,
             attempts=lease.state.refresh_attempts + (failure is not None),
@@ -387,12 +350,3 @@ def _client_refused(retry_after: float) -> ExchangeFailed:
         "the provider refused the integration's client; waiting until it is corrected or tried again",
         retry_after=retry_after,
     )
-
-
-def _names(lease: Lease) -> dict[str, str]:
-    return {
-        "environment_id": str(lease.key.environment_id),
-        "provider_config_key": lease.key.provider_config_key,
-        "connection_id": lease.key.connection_id,
-        "provider": lease.request.provider,
-    }

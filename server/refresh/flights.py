@@ -54,14 +54,15 @@ class Flights:
 
         A cancelled exchange is as if the process had died: its attempt stays recorded for the next owner.
         """
+        deadline = asyncio.get_running_loop().time() + seconds
+        # Those who were about to start one when the draining began may still do so.
+        while self._flights and (left := deadline - asyncio.get_running_loop().time()) > 0:
+            await asyncio.wait({flight.task for flight in self._flights.values()}, timeout=left)
         tasks = [flight.task for flight in self._flights.values()]
-        if not tasks:
-            return 0
-        _, left = await asyncio.wait(tasks, timeout=seconds)
-        for task in left:
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
-        return len(left)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        return len(tasks)
 
 
 async def _as_task(run: Run) -> Result:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from uuid import UUID
@@ -206,11 +206,19 @@ class Applied:
 
 
 @dataclass(frozen=True, slots=True)
+class Slot:
+    """The right to one of the refreshes that may run at a provider at once."""
+
+    provider: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class Due:
-    """A connection that was claimed for a refresh, and since when it is due."""
+    """A connection that was claimed for a refresh, the slot to do it in, and since when it is due."""
 
     key: ConnectionKey
-    provider: str
+    slot: Slot
     due_at: float
 
 
@@ -251,7 +259,7 @@ class RefreshStore(Protocol):
         """
         ...
 
-    async def release(self, lease: Lease, *, now: float) -> None:
+    async def release(self, lease: Lease) -> None:
         """Give the lease back; what an earlier owner left unfinished stays recorded."""
         ...
 
@@ -259,10 +267,21 @@ class RefreshStore(Protocol):
         """Record that the provider refuses the integration's client."""
         ...
 
-    async def claim_due(self, *, now: float, limit: int, hold: float, exclude: Sequence[str]) -> list[Due]:
-        """Return connections whose `next_refresh_at` has come, soonest first; no one else gets them for `hold` seconds.
 
-        Those of the providers in `exclude` are left for later.
+class DueStore(Protocol):
+    """Shares out what is due among all processes. Every method raises `StorageUnavailable` if Postgres is away."""
+
+    async def open_slots(self, bound: Callable[[str], int]) -> Mapping[str, int]:
+        """See to it that every provider in use has as many slots as `bound` gives for it; return the bounds."""
+        ...
+
+    async def claim_due(
+        self, *, now: float, limit: int, hold: float, bounds: Mapping[str, int], done: Sequence[Slot], owner: UUID
+    ) -> list[Due]:
+        """Return connections whose `next_refresh_at` has come, soonest first, each with a free slot of its provider.
+
+        For `hold` seconds nobody else gets the connection or the slot. `owner` names the caller; the slots in `done` are
+        given back first. What dead processes left in mid-exchange is due at once.
         """
         ...
 
@@ -274,6 +293,9 @@ class AnswerSpool(Protocol):
         """Write an answer so that it survives the process. Raises `OSError` if even that fails."""
         ...
 
-    async def adopt(self) -> list[ConnectionKey]:
-        """Move what waits into the store; return whose it was. Stops early if the store is still away."""
+    async def adopt(self) -> list[tuple[ConnectionKey, int]]:
+        """Move what waits into the store; return whose it was, and the generation of the credentials it replaces.
+
+        Stops early if the store is still away.
+        """
         ...

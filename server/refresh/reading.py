@@ -139,6 +139,16 @@ class Reader:
             return None
         return await asyncio.shield(self.refresh_behind(stored).task)
 
+    async def apply_stored(self, key: ConnectionKey, generation: int) -> Result:
+        """Apply an answer that was stored for the credentials of `generation`; if they are replaced, nothing is spent."""
+        while (flight := self._flights.get(key)) is not None:
+            # It may have looked before the answer was there.
+            await asyncio.wait({flight.task})
+        flight = self._flights.start(
+            key, lambda: self._exchanger.run(key, seen_generation=generation, forced=False), forced=False
+        )
+        return await asyncio.shield(flight.task)
+
     async def _refreshed(self, stored: StoredConnection, min_ttl: float, deadline: Deadline) -> StoredConnection:
         """Return the connection after a refresh, or as it is if that is the best there is."""
         key = stored.key
@@ -161,6 +171,9 @@ class Reader:
         result: Result | None = None
         try:
             result = await self._wait(flight, deadline)
+        except NotFound:
+            # Deleted meanwhile: its token is nobody's any more, whether or not it still works.
+            raise
         except ServiceError as error:
             failure = error
         now = self._clock.now()

@@ -3,33 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+import uuid
+from collections.abc import Mapping
 from typing import Final
 
 from server.domain.clock import Clock
-from server.domain.errors import ServiceError
+from server.domain.errors import NotFound, ServiceError
 from server.domain.model import ConnectionKey
-from server.refresh.ports import AnswerSpool, Due, RefreshStore, TokenExchange
+from server.refresh.ports import AnswerSpool, Due, DueStore, Slot, TokenExchange
 from server.refresh.reading import Reader
 from server.telemetry import log, metrics
 
 _INTERVAL: Final = 1.0
+_FIRST_PART: Final = 0.1
+"""The part of the interval after which to look again when something was found; it doubles while nothing is."""
 _ADOPT_INTERVAL: Final = 2.0
-_HOLD: Final = 300.0
-"""Seconds for which nobody else gets a claimed connection; longer than any exchange takes."""
+_SLOTS_INTERVAL: Final = 5.0
+"""Seconds after which a provider that is used for the first time gets its slots."""
+_HOLD: Final = 180.0
+"""Seconds for which nobody else gets a claimed connection or its slot; longer than waiting for another process's exchange
+and one of its own take with the default settings. If they take longer, another process may begin a refresh too many."""
 DEFAULT_PER_PROVIDER: Final = 10
 DEFAULT_OVERALL: Final = 50
 
 
 class Scheduler:
-    """Claims what is due and refreshes it, so many at once per provider and overall in this process.
+    """Claims what is due and refreshes it: so many at once per provider in all processes, so many overall in this one.
 
     After downtime everything is overdue at once; the bounds make that a queue instead of a stampede, soonest first.
     """
 
     def __init__(
         self,
-        store: RefreshStore,
+        store: DueStore,
         reader: Reader,
         exchange: TokenExchange,
         spool: AnswerSpool,
@@ -45,32 +51,44 @@ class Scheduler:
         self._clock = clock
         self._overall = overall
         self._interval = interval
-        self._running: Counter[str] = Counter()
-        self._gates: dict[str, asyncio.Semaphore] = {}
+        self._owner = uuid.uuid4()
+        self._bounds: Mapping[str, int] = {}
+        self._bounds_until = 0.0
+        self._done: list[Slot] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Work for ever; cancelled at shutdown, when what it has begun goes on in its flights."""
+        part = 1.0
         while True:
             try:
-                claimed = await self.tick()
+                part = _FIRST_PART if await self.tick() else min(2 * part, 1.0)
             except ServiceError as error:
                 log.get().warning("scheduler_paused", reason=error.reason.name)
-                claimed = 0
-            # With more due than there is room for, go on as soon as there is room.
-            await asyncio.sleep(self._interval if claimed == 0 else self._interval / 20)
+                part = 1.0
+            await asyncio.sleep(self._interval * part)
 
     async def tick(self) -> int:
-        """Claim what there is room for and start to refresh it; return how many were claimed."""
+        """Give back what is done, claim what there is room for and start to refresh it; return how many were claimed."""
         room = self._overall - len(self._tasks)
         if room <= 0:
             return 0
-        full = [provider for provider, running in self._running.items() if running >= self._bound(provider)]
         now = self._clock.now()
-        claimed = await self._store.claim_due(now=now, limit=room, hold=_HOLD, exclude=full)
+        if now >= self._bounds_until:
+            self._bounds = await self._store.open_slots(self._bound)
+            self._bounds_until = now + _SLOTS_INTERVAL
+        if not self._bounds:
+            return 0
+        done, self._done = self._done, []
+        try:
+            claimed = await self._store.claim_due(
+                now=now, limit=room, hold=_HOLD, bounds=self._bounds, done=done, owner=self._owner
+            )
+        except BaseException:
+            self._done += done
+            raise
         for due in claimed:
             metrics.SCHEDULER_LAG.set(max(0.0, now - due.due_at))
-            self._running[due.provider] += 1
             task = asyncio.create_task(self._refresh(due))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -84,32 +102,31 @@ class Scheduler:
     def _bound(self, provider: str) -> int:
         return self._exchange.facts(provider).max_concurrency or DEFAULT_PER_PROVIDER
 
-    def _gate(self, provider: str) -> asyncio.Semaphore:
-        """Return what lets so many exchanges at once through to a provider."""
-        gate = self._gates.get(provider)
-        if gate is None:
-            gate = self._gates[provider] = asyncio.Semaphore(self._bound(provider))
-        return gate
-
     async def _refresh(self, due: Due) -> None:
         try:
-            async with self._gate(due.provider):
-                await self._reader.refresh_due(due.key)
+            await self._reader.refresh_due(due.key)
         except ServiceError as error:
             # The connection's own state tells the rest; a claim that came to nothing is due again after its hold.
-            log.get().info("scheduled_refresh_failed", reason=error.reason.name, provider=due.provider)
+            log.get().info("scheduled_refresh_failed", reason=error.reason.name, provider=due.slot.provider)
         finally:
-            self._running[due.provider] -= 1
+            self._done.append(due.slot)
 
     async def adopt_spooled(self) -> None:
         """Bring answers that waited on disk into the store and apply them, for ever."""
+        waiting: dict[ConnectionKey, int] = {}
         while True:
-            for key in await self._spool.adopt():
-                await self._apply(key)
+            waiting |= dict(await self._spool.adopt())
+            done = await asyncio.gather(*(self._apply(key, generation) for key, generation in waiting.items()))
+            waiting = {key: generation for key, generation in waiting.items() if key not in done}
             await asyncio.sleep(_ADOPT_INTERVAL)
 
-    async def _apply(self, key: ConnectionKey) -> None:
+    async def _apply(self, key: ConnectionKey, generation: int) -> ConnectionKey | None:
+        """Apply an adopted answer; return the key if that is done with."""
         try:
-            await self._reader.refresh_due(key)
+            await self._reader.apply_stored(key, generation)
+        except NotFound:
+            return key
         except ServiceError as error:
             log.get().warning("adoption_waits", reason=error.reason.name)
+            return None
+        return key

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any
+from typing import Any, Final
 
 import grpc
 import grpc.aio
@@ -13,6 +13,8 @@ from server.domain.errors import MethodNotFound, ServiceError
 from server.rpc.call import Call, Endpoint
 from server.rpc.chain import Step, compose, is_ours
 from server.rpc.status import code_of, to_status, trailing_metadata
+
+_UNKNOWN: Final = "unknown"
 
 
 class ChainInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
@@ -30,8 +32,8 @@ class ChainInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         if handler is None:
             inner = await continuation(details)
             if inner is None:
-                # Not kept: the caller chooses the name.
-                return grpc.unary_unary_rpc_method_handler(self.unary(_unknown_method, method))
+                # Not kept, and in logs and metrics not named: the caller chooses the name.
+                return grpc.unary_unary_rpc_method_handler(self.unary(_unknown(method), _UNKNOWN))
             handler = self._wrap(inner, method)
             self._handlers[method] = handler
         return handler
@@ -123,11 +125,14 @@ def _stream_endpoint(behaviour: Callable[[Any, Any], Any], method: str) -> Endpo
     return with_context
 
 
-async def _unknown_method(request: Any, call: Call) -> Any:
-    del request
-    raise MethodNotFound(
-        "this server has no such method; `grpcurl … list` shows those that exist", metadata={"method": call.method}
-    )
+def _unknown(method: str) -> Endpoint:
+    async def refuse(request: Any, call: Call) -> Any:
+        del request, call
+        raise MethodNotFound(
+            "this server has no such method; `grpcurl … list` shows those that exist", metadata={"method": method}
+        )
+
+    return refuse
 
 
 async def _abort(context: Any, error: ServiceError) -> None:

@@ -24,11 +24,11 @@ from google.protobuf import message_factory
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from grpc_health.v1 import health, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from server.rpc.chain import MalformedRequest, Step
 from server.rpc.health import Readiness
 from server.rpc.interceptor import ChainInterceptor
+from server.rpc.reflection import add_reflection
 
 SERVICES: Final[Mapping[str, ServiceDescriptor]] = {
     descriptor.name: descriptor
@@ -36,7 +36,6 @@ SERVICES: Final[Mapping[str, ServiceDescriptor]] = {
     for descriptor in module.DESCRIPTOR.services_by_name.values()
 }
 FULL_NAMES: Final = tuple(descriptor.full_name for descriptor in SERVICES.values())
-_REFLECTION_V1: Final = "grpc.reflection.v1.ServerReflection"
 _MALFORMED: Final = MalformedRequest()
 
 
@@ -75,23 +74,9 @@ class RpcServer:
             self._server.add_generic_rpc_handlers((_handlers(SERVICES[name], servicer),))
         health_pb2_grpc.add_HealthServicer_to_server(readiness.servicer, self._server)
         if settings.reflection:
-            self._add_reflection()
+            add_reflection(self._server, (*FULL_NAMES, health.SERVICE_NAME))
         self._settings = settings
         self.port = 0
-
-    def _add_reflection(self) -> None:
-        names = (*FULL_NAMES, health.SERVICE_NAME, reflection.SERVICE_NAME, _REFLECTION_V1)
-        reflection.enable_server_reflection(names, self._server)
-        # The same messages under the name that newer clients ask for first.
-        servicer = reflection.aio.ReflectionServicer(names) if hasattr(reflection, "aio") else None
-        if servicer is not None:
-            handler = grpc.stream_stream_rpc_method_handler(
-                servicer.ServerReflectionInfo,
-                request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
-                response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
-            )
-            generic = grpc.method_handlers_generic_handler(_REFLECTION_V1, {"ServerReflectionInfo": handler})
-            self._server.add_generic_rpc_handlers((generic,))
 
     async def start(self) -> None:
         """Bind and serve. Raises `OSError` if the address is taken or wrong."""

@@ -57,8 +57,12 @@ _PRECONDITIONS: Final = {
     Reason.OUTCOME_UNKNOWN,
     Reason.INTEGRATION_HAS_CONNECTIONS,
 }
+# In bytes. Trailers have to stay under the 8 KiB that clients accept by default, where the details grow by a third
+# (base64) and every byte of the message may take three.
 _MAX_TEXT: Final = 512
-"""Characters of any text in a status: trailers have to stay well under the 8 KiB that clients accept by default."""
+_MAX_NAME: Final = 1020
+_MAX_FIELD: Final = 200
+_MAX_VIOLATIONS: Final = 3600
 
 
 def code_of(error: ServiceError) -> grpc.StatusCode:
@@ -73,16 +77,14 @@ def to_status(error: ServiceError) -> status_pb2.Status:
             error_details_pb2.ErrorInfo(
                 reason=error.reason.name,
                 domain=DOMAIN,
-                metadata={name: value[:_MAX_TEXT] for name, value in error.metadata.items()},
+                metadata={name: _clip(value, _MAX_NAME) for name, value in error.metadata.items()},
             )
         )
     ]
     if error.violations:
-        bad_request = error_details_pb2.BadRequest()
-        for violation in error.violations:
-            bad_request.field_violations.add(
-                field=violation.field[:200], description=violation.description[:200], reason=error.reason.name
-            )
+        bad_request = _bad_request(error, _MAX_FIELD)
+        if bad_request.ByteSize() > _MAX_VIOLATIONS:
+            bad_request = _bad_request(error, _MAX_VIOLATIONS // len(error.violations) // 3)
         details.append(_pack(bad_request))
     if error.retry_after is not None:
         seconds = int(error.retry_after)
@@ -92,7 +94,7 @@ def to_status(error: ServiceError) -> status_pb2.Status:
         details.append(
             _pack(
                 error_details_pb2.ResourceInfo(
-                    resource_type=error.resource[0], resource_name=error.resource[1][:_MAX_TEXT]
+                    resource_type=error.resource[0], resource_name=_clip(error.resource[1], _MAX_NAME)
                 )
             )
         )
@@ -100,13 +102,32 @@ def to_status(error: ServiceError) -> status_pb2.Status:
         precondition = error_details_pb2.PreconditionFailure()
         precondition.violations.add(
             type=error.reason.name,
-            subject="/".join(
-                error.metadata[name] for name in ("providerConfigKey", "connectionId") if name in error.metadata
-            )[:_MAX_TEXT],
-            description=error.message[:_MAX_TEXT],
+            subject=_clip(
+                "/".join(
+                    error.metadata[name] for name in ("providerConfigKey", "connectionId") if name in error.metadata
+                ),
+                _MAX_TEXT,
+            ),
+            description=_clip(error.message, _MAX_TEXT),
         )
         details.append(_pack(precondition))
-    return status_pb2.Status(code=code_of(error).value[0], message=error.message[:_MAX_TEXT], details=details)
+    return status_pb2.Status(code=code_of(error).value[0], message=_clip(error.message, _MAX_TEXT), details=details)
+
+
+def _bad_request(error: ServiceError, limit: int) -> error_details_pb2.BadRequest:
+    bad_request = error_details_pb2.BadRequest()
+    for violation in error.violations:
+        bad_request.field_violations.add(
+            field=_clip(violation.field, limit),
+            description=_clip(violation.description, limit),
+            reason=error.reason.name,
+        )
+    return bad_request
+
+
+def _clip(text: str, limit: int) -> str:
+    """Return the part of a text that fits into so many bytes."""
+    return text if len(text) * 4 <= limit else text.encode()[:limit].decode(errors="ignore")
 
 
 def trailing_metadata(error: ServiceError, status: status_pb2.Status) -> tuple[tuple[str, str | bytes], ...]:

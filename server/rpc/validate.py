@@ -19,8 +19,10 @@ from server.domain.model import ConnectionKey, ListFilter, Status
 
 _ETAG: Final = re.compile(r'"([1-9][0-9]{0,17})"\Z')
 _LATEST: Final = 253_402_300_799
-"""The last second of the year 9999, which a Timestamp must not pass."""
+"""The last second of the year 9999, which a Timestamp must not pass; a `float` cannot tell its end from the next."""
 _MAX_PAGE_TOKEN: Final = 1024
+_WIRE_PER_JSON: Final = 6
+"""A list of digits has 2 bytes for each as JSON, and 11 as a `Struct`."""
 
 
 def connection_key(found: rules.Violations, environment_id: UUID, request: Any) -> ConnectionKey:
@@ -53,7 +55,7 @@ def etag(found: rules.Violations, value: str) -> int | None:
 
 def json_object(found: rules.Violations, field: str, struct: Struct) -> dict[str, Any]:
     """Return a `Struct` as a JSON object within the limits, integral numbers as integers."""
-    if struct.ByteSize() > 4 * rules.MAX_METADATA_BYTES:
+    if struct.ByteSize() > _WIRE_PER_JSON * rules.MAX_METADATA_BYTES:
         # Far beyond the limit whatever its JSON looks like; do not spend time on it.
         found.add(field, f"is larger than {rules.MAX_METADATA_BYTES} bytes as JSON")
         return {}
@@ -79,7 +81,7 @@ def min_ttl(found: rules.Violations, value: Duration) -> float:
 
 def instant(found: rules.Violations, field: str, message: Timestamp) -> float:
     """Return a `Timestamp` as an instant."""
-    if not 0 <= message.seconds <= _LATEST or not 0 <= message.nanos < 1_000_000_000:
+    if not 0 <= message.seconds < _LATEST or not 0 <= message.nanos < 1_000_000_000:
         found.add(field, "is not a time between 1970 and 9999")
         return 0.0
     return wire.from_timestamp(message)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -10,9 +10,12 @@ from sqlalchemy.dialects import postgresql
 
 from server.domain.model import ConnectionKey
 from server.refresh.ports import Lease
-from server.storage.connections import matches
+from server.storage.columns import matches
 from server.storage.engine import to_datetime
 from server.storage.tables import connections, integrations, refresh_attempts
+
+HANDED_OVER: Final = to_datetime(0.0)
+"""Until when an attempt is leased that nobody holds, and whose connection's own times say when to go on with it."""
 
 
 class IntegrationColumns:

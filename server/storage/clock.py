@@ -10,9 +10,11 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from server.domain.errors import ServiceError
-from server.storage.engine import transaction
+from server.storage.engine import transaction, unavailable
 
 _INTERVAL: Final = 60.0
+_SLOWEST: Final = 2.0
+"""Seconds that a measurement may take: its error is up to half of that, and must stay far below any lease."""
 
 
 class DatabaseClock:
@@ -30,13 +32,15 @@ class DatabaseClock:
         return self._offset + time.monotonic()
 
     async def set(self) -> None:
-        """Set the clock. Raises `StorageUnavailable`."""
+        """Set the clock. Raises `StorageUnavailable`, also if the database took too long to tell a time that is of use."""
         async with transaction(self._engine) as connection:
             before = time.monotonic()
             instant = (
                 await connection.execute(sa.select(sa.func.extract("epoch", sa.func.clock_timestamp())))
             ).scalar_one()
             after = time.monotonic()
+        if after - before > _SLOWEST:
+            raise unavailable("the database is too slow to tell the time")
         self._offset = float(instant) - (before + after) / 2
 
     async def keep_set(self) -> None:

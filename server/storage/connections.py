@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import datetime as dt
 import json
 import uuid
@@ -11,134 +10,40 @@ from typing import Any, Final
 from uuid import UUID
 
 import sqlalchemy as sa
-from connections.v1 import connection_pb2
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from server import wire
-from server.crypto.data_keys import DataKey, DataKeys
-from server.domain.errors import EtagMismatch, InvalidRequest, NotFound, Reason
+from server.crypto.data_keys import DataKeys
+from server.domain.errors import EtagMismatch, InvalidRequest, NotFound
 from server.domain.model import (
-    AuthMode,
     ConnectionEdit,
     ConnectionKey,
-    Credentials,
-    CredentialState,
     ListFilter,
     ListPosition,
-    NoCredentials,
-    RawResponse,
-    Status,
 )
-from server.domain.ports import ConnectionImport, ImportedCredentials, ListedConnection, Rendered, StoredConnection
-from server.storage.engine import from_datetime, storage_errors, to_datetime, transaction
+from server.domain.ports import ConnectionImport, ListedConnection, Rendered, StoredConnection
+from server.storage.columns import (
+    CREDENTIALS,
+    GRANT,
+    TABLE,
+    edit_columns,
+    edit_of,
+    grant_from_bytes,
+    imported_state,
+    matches,
+    new_columns,
+    sealed_columns,
+    state_columns,
+)
+from server.storage.engine import storage_errors, transaction
 from server.storage.point_reader import PointReader
 from server.storage.tables import connections as table
 
-TABLE: Final = "connections"
-CREDENTIALS: Final = "sealed_credentials"
-GRANT: Final = "sealed_grant"
 _EPOCH: Final = dt.datetime.fromtimestamp(0, dt.UTC)
 _EPOCH_2000_US: Final = 946_684_800_000_000
 _MICROSECOND: Final = dt.timedelta(microseconds=1)
-_NOTHING: Final = ImportedCredentials(NoCredentials(), None, (), None, None, None)
-"""What a connection has whose API needs no credentials."""
-
-
-def matches(key: ConnectionKey) -> sa.ColumnElement[bool]:
-    """Return the condition that holds for one connection."""
-    return sa.and_(
-        table.c.environment_id == key.environment_id,
-        table.c.provider_config_key == key.provider_config_key,
-        table.c.connection_id == key.connection_id,
-    )
-
-
-def grant_to_bytes(credentials: Credentials, raw: RawResponse | None) -> bytes:
-    """Serialise credentials whole, with the provider's answer to the last digit."""
-    message = wire.credentials_to_wire(credentials, include_refresh_token=True)
-    document = {
-        "credentials": base64.b64encode(message.SerializeToString()).decode(),
-        "raw": None if raw is None else raw.value,
-    }
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
-
-
-def grant_from_bytes(data: bytes) -> tuple[Credentials, RawResponse | None]:
-    """Return what `grant_to_bytes` was given."""
-    document = json.loads(data)
-    message = connection_pb2.Credentials.FromString(base64.b64decode(document["credentials"]))
-    raw = document["raw"]
-    return wire.credentials_from_wire(message) or NoCredentials(), None if raw is None else RawResponse(raw)
-
-
-def state_columns(state: CredentialState) -> dict[str, Any]:
-    """Return the columns that hold a credential state, for rules and for responses."""
-    return {
-        "status": state.status.value,
-        "failure_reason": None if state.failure_reason is None else state.failure_reason.name,
-        "generation": state.generation,
-        "expire_time": to_datetime(state.expires_at),
-        "refresh_due_time": to_datetime(state.refresh_due_at),
-        "next_refresh_time": to_datetime(state.next_refresh_at),
-        "last_refresh_time": to_datetime(state.last_refresh_at),
-        "last_failure_time": to_datetime(state.last_failure_at),
-        "refresh_attempts": state.refresh_attempts,
-        "granted_scopes": list(state.granted_scopes),
-        "state_part": wire.state_part(state),
-    }
-
-
-def state_of(row: Any) -> CredentialState:
-    """Return the credential state that a row holds."""
-    return CredentialState(
-        status=Status(row.status),
-        failure_reason=None if row.failure_reason is None else Reason[row.failure_reason],
-        generation=row.generation,
-        expires_at=from_datetime(row.expire_time),
-        refresh_due_at=from_datetime(row.refresh_due_time),
-        next_refresh_at=from_datetime(row.next_refresh_time),
-        last_refresh_at=from_datetime(row.last_refresh_time),
-        last_failure_at=from_datetime(row.last_failure_time),
-        refresh_attempts=row.refresh_attempts,
-        granted_scopes=tuple(row.granted_scopes),
-    )
-
-
-def sealed_columns(key: DataKey, credentials: Credentials, raw: RawResponse | None) -> dict[str, bytes]:
-    """Return the columns that hold credentials, sealed."""
-    shown = wire.credentials_part(credentials, raw, include_refresh_token=False)
-    return {
-        CREDENTIALS: key.seal(CREDENTIALS, shown),
-        GRANT: key.seal(GRANT, grant_to_bytes(credentials, raw)),
-    }
-
-
-def edit_of(row: Any) -> ConnectionEdit:
-    """Return what callers edit of a row."""
-    return ConnectionEdit(
-        metadata=row.metadata,
-        tags=row.tags,
-        connection_config=row.connection_config,
-        display_name=row.display_name,
-        update_time=row.update_time.timestamp(),
-        revision=row.revision,
-    )
-
-
-def edit_columns(key: ConnectionKey, row: Any, edit: ConnectionEdit) -> dict[str, Any]:
-    """Return the columns that hold an edit, for filters and for responses. `row` brings what never changes."""
-    identity = wire.identity_fields(key, row.uid, row.provider, AuthMode(row.auth_mode), row.create_time.timestamp())
-    return {
-        "metadata": edit.metadata,
-        "tags": edit.tags,
-        "connection_config": edit.connection_config,
-        "display_name": edit.display_name,
-        "update_time": to_datetime(edit.update_time),
-        "revision": edit.revision,
-        "edit_part": wire.edit_part(identity, edit),
-    }
 
 
 class _ListedRow:
@@ -156,39 +61,6 @@ class _ListedRow:
         """Where the list stands after it. A binary `timestamptz` counts microseconds since 2000-01-01."""
         created = int.from_bytes(self._created, "big", signed=True) + _EPOCH_2000_US
         return ListPosition(created, UUID(bytes=self._uid))
-
-
-def new_columns(put: ConnectionImport, uid: UUID, data_key: DataKey, now: float) -> dict[str, Any]:
-    """Return the whole row of a connection that did not exist; `data_key` is for `uid`'s row."""
-    imported, key = put.imported or _NOTHING, put.key
-    created = min(now, put.create_time or now)
-    edit = ConnectionEdit(
-        metadata=put.metadata or {},
-        tags=put.tags or {},
-        connection_config=put.connection_config or {},
-        display_name=put.display_name or "",
-        update_time=now,
-        revision=1,
-    )
-    return {
-        "environment_id": key.environment_id,
-        "provider_config_key": key.provider_config_key,
-        "connection_id": key.connection_id,
-        "uid": uid,
-        "provider": put.provider,
-        "auth_mode": put.auth_mode.value,
-        "create_time": to_datetime(created),
-        "wrapped_data_key": data_key.wrapped,
-        "metadata": edit.metadata,
-        "tags": edit.tags,
-        "connection_config": edit.connection_config,
-        "display_name": edit.display_name,
-        "update_time": to_datetime(edit.update_time),
-        "revision": edit.revision,
-        "edit_part": wire.edit_part(wire.identity_fields(key, uid, put.provider, put.auth_mode, created), edit),
-        **state_columns(_imported_state(imported, generation=1)),
-        **sealed_columns(data_key, imported.credentials, imported.raw),
-    }
 
 
 class PostgresConnectionStore:
@@ -248,6 +120,7 @@ class PostgresConnectionStore:
     async def put(self, put: ConnectionImport, *, etag: int | None, now: float) -> tuple[Rendered, bool]:
         """Create the connection, or update the one that has the key; see the port."""
         key = put.key
+        await self._keys.get_ready(key.environment_id)
         async with transaction(self._engine) as connection:
             row = await self._lock(connection, key)
             if row is None and etag is not None:
@@ -298,7 +171,7 @@ class PostgresConnectionStore:
         values = edit_columns(put.key, row, edit)
         state_part = row.state_part
         if put.imported is not None:
-            state = _imported_state(put.imported, generation=row.generation + 1)
+            state = imported_state(put.imported, generation=row.generation + 1)
             data_key = await self._keys.open(put.key.environment_id, TABLE, row.uid.bytes, row.wrapped_data_key)
             columns = state_columns(state)
             state_part = columns["state_part"]
@@ -354,21 +227,6 @@ class PostgresConnectionStore:
 def _check_etag(row: Any, etag: int | None) -> None:
     if etag is not None and row.revision != etag:
         raise EtagMismatch(wire.etag_of(row.revision))
-
-
-def _imported_state(imported: ImportedCredentials, *, generation: int) -> CredentialState:
-    return CredentialState(
-        status=Status.ACTIVE,
-        failure_reason=None,
-        generation=generation,
-        expires_at=imported.expires_at,
-        refresh_due_at=imported.refresh_due_at,
-        next_refresh_at=imported.next_refresh_at,
-        last_refresh_at=None,
-        last_failure_at=None,
-        refresh_attempts=0,
-        granted_scopes=imported.granted_scopes,
-    )
 
 
 def page_query(

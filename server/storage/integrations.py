@@ -16,7 +16,7 @@ from server.crypto.data_keys import DataKeys
 from server.domain.errors import EtagMismatch, IntegrationAlreadyExists, IntegrationHasConnections, NotFound
 from server.domain.model import AuthMode, Integration
 from server.domain.secret import Secret
-from server.storage.connections import state_columns, state_of
+from server.storage.columns import state_columns, state_of
 from server.storage.engine import from_datetime, to_datetime, transaction
 from server.storage.tables import connections, integrations
 
@@ -77,6 +77,7 @@ class PostgresIntegrationStore:
         etag: int | None,
     ) -> Integration:
         """Apply `change` under the row's lock. A corrected client lets the connections that waited refresh again."""
+        await self._keys.get_ready(environment_id)
         async with transaction(self._engine) as connection:
             row = await _select(connection, environment_id, provider_config_key, for_update=True)
             if etag is not None and row.revision != etag:

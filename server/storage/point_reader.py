@@ -363,7 +363,9 @@ class _Lane:
                 delay = min(delay * 2, _RECONNECT_MOST)
             else:
                 self.dispatch()
-                return
+                if self.connected:
+                    return
+                # Lost again while it was given its first query; `_lose` leaves that to whoever is at it already.
 
 
 def _instant(value: bytes | None) -> float | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
-from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID
 
@@ -18,10 +17,10 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from server.crypto.data_keys import DataKey, DataKeys
+from server.domain.errors import ServiceError
 from server.domain.model import AuthMode, ConnectionKey, CredentialState
 from server.refresh.ports import (
     Applied,
-    Due,
     ExchangeRequest,
     Lease,
     LeaseHeld,
@@ -30,6 +29,7 @@ from server.refresh.ports import (
     UnfinishedAttempt,
 )
 from server.storage.attempts import (
+    HANDED_OVER,
     IntegrationColumns,
     attempt_of,
     end_attempt,
@@ -37,7 +37,7 @@ from server.storage.attempts import (
     snapshot,
     take_lease,
 )
-from server.storage.connections import (
+from server.storage.columns import (
     GRANT,
     TABLE,
     edit_columns,
@@ -53,8 +53,6 @@ from server.storage.integrations import PostgresIntegrationStore
 from server.storage.tables import connections, integrations, refresh_attempts
 
 ANSWER: Final = "sealed_answer"
-HANDED_OVER: Final = to_datetime(0.0)
-"""The lease of an attempt that nobody holds, and whose connection's next refresh time says when to go on with it."""
 
 
 def answer_to_bytes(answer: ProviderAnswer) -> bytes:
@@ -84,7 +82,11 @@ class PostgresRefreshStore:
     async def acquire(self, key: ConnectionKey, *, owner: UUID, now: float, ttl: float) -> Lease | LeaseHeld | None:
         """Take the lease for `ttl` seconds if nobody holds it; see the port."""
         async with transaction(self._engine) as connection:
-            attempt = (await connection.execute(take_lease(key, owner, now, ttl))).one_or_none()
+            try:
+                attempt = (await connection.execute(take_lease(key, owner, now, ttl))).one_or_none()
+            except sa.exc.IntegrityError:
+                # Deleted while the statement ran.
+                return None
             if attempt is None:
                 query = sa.select(connections.c.uid, connections.c.generation).where(matches(key))
                 row = (await connection.execute(query)).one_or_none()
@@ -92,7 +94,20 @@ class PostgresRefreshStore:
             row = (await connection.execute(snapshot(key, attempt.uid))).one_or_none()
         if row is None:
             return None
-        return await self._lease(key, owner, attempt, row)
+        try:
+            return await self._lease(key, owner, attempt, row)
+        except ServiceError:
+            # What does not decrypt will not be refreshed: nobody shall wait for a lease that does nothing.
+            own = sa.and_(
+                refresh_attempts.c.environment_id == key.environment_id,
+                refresh_attempts.c.uid == attempt.uid,
+                refresh_attempts.c.owner == owner,
+            )
+            async with transaction(self._engine) as connection:
+                await connection.execute(
+                    sa.update(refresh_attempts).where(own).values(lease_expire_time=to_datetime(0.0))
+                )
+            raise
 
     async def _lease(self, key: ConnectionKey, owner: UUID, attempt: Any, row: Any) -> Lease:
         data_key = await self._open(key.environment_id, row.uid, row.wrapped_data_key)
@@ -212,8 +227,12 @@ class PostgresRefreshStore:
             where=refresh_attempts.c.generation <= generation,
         ).returning(refresh_attempts.c.uid)
         async with transaction(self._engine) as connection:
-            if (await connection.execute(statement)).first() is not None:
-                return True
+            try:
+                if (await connection.execute(statement)).first() is not None:
+                    return True
+            except sa.exc.IntegrityError:
+                # Deleted while the statement ran.
+                return False
             query = sa.select(sa.literal(1)).where(
                 connections.c.environment_id == environment_id, connections.c.uid == uid
             )
@@ -260,12 +279,12 @@ class PostgresRefreshStore:
                 await connection.execute(end_attempt(lease).where(refresh_attempts.c.sealed_answer.is_(None)))
         return stored
 
-    async def release(self, lease: Lease, *, now: float) -> None:
+    async def release(self, lease: Lease) -> None:
         """Give the lease back; what an earlier owner left unfinished stays recorded."""
         own = sa.and_(attempt_of(lease), refresh_attempts.c.owner == lease.owner)
         async with transaction(self._engine) as connection:
             await connection.execute(sa.delete(refresh_attempts).where(own, refresh_attempts.c.spend_time.is_(None)))
-            await connection.execute(sa.update(refresh_attempts).where(own).values(lease_expire_time=to_datetime(now)))
+            await connection.execute(sa.update(refresh_attempts).where(own).values(lease_expire_time=HANDED_OVER))
 
     async def refuse_client(self, lease: Lease, *, until: float) -> None:
         """Record that the provider refuses the integration's client."""
@@ -275,36 +294,6 @@ class PostgresRefreshStore:
                 .where(integration_of(lease))
                 .values(client_refused_until=to_datetime(until), client_refusals=integrations.c.client_refusals + 1)
             )
-
-    async def claim_due(self, *, now: float, limit: int, hold: float, exclude: Sequence[str]) -> list[Due]:
-        """Return connections that are due, soonest first; moving their time on is what keeps others from them."""
-        wanted = connections.c.next_refresh_time <= to_datetime(now)
-        if exclude:
-            wanted &= connections.c.provider.not_in(exclude)
-        due = (
-            sa.select(connections.c.environment_id, connections.c.uid, connections.c.next_refresh_time)
-            .where(wanted)
-            .order_by(connections.c.next_refresh_time)
-            .limit(limit)
-            .with_for_update(skip_locked=True)
-            .cte("due")
-        )
-        statement = (
-            sa.update(connections)
-            .where(connections.c.environment_id == due.c.environment_id, connections.c.uid == due.c.uid)
-            .values(next_refresh_time=to_datetime(now + hold))
-            .returning(
-                connections.c.environment_id,
-                connections.c.provider_config_key,
-                connections.c.connection_id,
-                connections.c.provider,
-                due.c.next_refresh_time,
-            )
-        )
-        async with transaction(self._engine) as connection:
-            rows = (await connection.execute(statement)).all()
-        claimed = [Due(ConnectionKey(*row[:3]), row[3], row[4].timestamp()) for row in rows]
-        return sorted(claimed, key=lambda one: one.due_at)
 
     async def _compare_and_swap(self, connection: AsyncConnection, lease: Lease, values: dict[str, Any]) -> bool:
         statement = (

@@ -7,15 +7,16 @@ import base64
 import json
 import os
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 from uuid import UUID
 
 from server.crypto.data_keys import DataKeys
-from server.domain.errors import StorageUnavailable
+from server.domain.errors import ServiceError, StorageUnavailable
 from server.domain.model import ConnectionKey
 from server.refresh.ports import Lease, ProviderAnswer
-from server.storage.connections import TABLE
+from server.storage.columns import TABLE
 from server.storage.refresh import ANSWER, PostgresRefreshStore, answer_to_bytes
 from server.telemetry import log, metrics
 
@@ -73,19 +74,20 @@ class FileSpool:
         finally:
             os.close(folder)
 
-    async def adopt(self) -> list[ConnectionKey]:
-        """Move what waits into the store; return whose it was. Stops early if the store is still away."""
-        adopted: list[ConnectionKey] = []
+    async def adopt(self) -> list[tuple[ConnectionKey, int]]:
+        """Move what waits into the store; see the port. A file that makes trouble does not keep the others waiting."""
+        adopted: list[tuple[ConnectionKey, int]] = []
         for path in sorted(self._folder.glob(f"*{_SUFFIX}")):
             try:
                 document = json.loads(path.read_bytes())
                 key = ConnectionKey(
                     UUID(document["environment_id"]), document["provider_config_key"], document["connection_id"]
                 )
+                generation = int(document["generation"])
                 kept = await self._store.keep_sealed_answer(
                     key.environment_id,
                     UUID(document["uid"]),
-                    int(document["generation"]),
+                    generation,
                     UUID(document["owner"]),
                     base64.b64decode(document["sealed_answer"]),
                     float(document["answer_time"]),
@@ -94,9 +96,13 @@ class FileSpool:
                 return adopted
             except FileNotFoundError:
                 continue
-            except (ValueError, KeyError, TypeError):
+            except (ServiceError, OSError) as error:
+                log.get().error("spool_file_waits", file=path.name, error=type(error).__name__)
+                continue
+            except (ValueError, KeyError, TypeError, OverflowError):
                 # Kept for a person to look at; it would fail again each time.
-                path.rename(path.with_suffix(_REJECTED))
+                with suppress(FileNotFoundError):
+                    path.rename(path.with_suffix(_REJECTED))
                 log.get().error("spool_file_unreadable", file=path.name)
                 continue
             path.unlink(missing_ok=True)
@@ -109,5 +115,5 @@ class FileSpool:
                 connection_exists=kept,
             )
             if kept:
-                adopted.append(key)
+                adopted.append((key, generation))
         return adopted

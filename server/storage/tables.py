@@ -1,7 +1,8 @@
 """The tables. Migrations make them; a test holds the two together.
 
 `environment_id` leads every primary key, unique index and foreign key, so that no query crosses environments and the
-tables can be distributed by it. The one exception is `environments` itself, whose names are unique over all.
+tables can be distributed by it. The exceptions are `environments` itself, whose names are unique over all, and
+`provider_slots`, which holds nothing of any tenant: a provider's patience is shared by all environments.
 Text keys sort by bytes (collation "C"): keyset paging must not depend on a locale.
 """
 
@@ -167,7 +168,8 @@ Index(
     postgresql_where=connections.c.status != "ACTIVE",
 )
 Index(
-    "connections_next_refresh_idx",
+    "connections_due_idx",
+    connections.c.provider,
     connections.c.next_refresh_time,
     postgresql_where=connections.c.next_refresh_time.is_not(None),
 )
@@ -190,4 +192,15 @@ refresh_attempts: Final = Table(
     ForeignKeyConstraint(
         ["environment_id", "uid"], ["connections.environment_id", "connections.uid"], ondelete="CASCADE"
     ),
+)
+
+provider_slots: Final = Table(
+    "provider_slots",
+    metadata,
+    Column("provider", _Key, nullable=False),
+    Column("slot", Integer, nullable=False),
+    # Who refreshes in it, until when at the latest; it is free from then on.
+    Column("owner", Uuid),
+    Column("expire_time", _Time, nullable=False),
+    PrimaryKeyConstraint("provider", "slot"),
 )

@@ -12,7 +12,7 @@ from typing import Any
 
 import grpc
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from server.cli.requests import parse_request
@@ -211,6 +211,7 @@ JSON = st.recursive(
 
 
 @given(JSON)
+@example({"credentials": ["CANARY"]})
 def test_no_shape_makes_an_error_repeat_a_value(value: Any) -> None:
     try:
         parse_request(json.dumps(value))

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from connections.v1 import connection_pb2, connection_service_pb2
 
+from server import wire
 from server.cli.main import version
 from server.domain.secret import MASK
 from tests.cli.conftest import Runner
@@ -141,7 +142,7 @@ def test_import_takes_a_token_response_as_it_came(run: Runner, fake: Fake) -> No
     assert credentials.oauth2.refresh_token == "CANARYrefresh2"
     assert list(credentials.oauth2.scopes) == ["read", "write"]
     assert before + 3600 <= credentials.oauth2.expire_time.ToNanoseconds() / 1e9 <= time.time() + 3600
-    assert credentials.raw["instance"]["shard"] == 7
+    assert wire.from_struct(credentials.raw)["instance"] == {"shard": 7}
 
 
 @pytest.mark.parametrize(

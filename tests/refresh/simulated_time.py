@@ -57,7 +57,8 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
         self._selector_of_time = _Selector()
         super().__init__(self._selector_of_time)
         self.set_default_executor(_Threads(self))
-        self.set_task_factory(_task_in_its_group)
+        factory: Any = _task_in_its_group
+        self.set_task_factory(factory)
 
     def time(self) -> float:
         """Return the simulated seconds since the loop was made."""

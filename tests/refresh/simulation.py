@@ -13,12 +13,13 @@ import enum
 import json
 import random
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import Context
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
+from unittest import mock
 from urllib.parse import parse_qs
 from uuid import UUID
 
@@ -29,15 +30,17 @@ from yarl import URL
 
 from server.crypto.data_keys import DataKeys
 from server.crypto.keyring import Keyring, new_keyring
+from server.domain import deadline as deadline_module
 from server.domain.connections import Connections
 from server.domain.errors import Reason
-from server.domain.model import AuthMode, ConnectionKey, CredentialState, Integration
+from server.domain.model import AuthMode, ConnectionKey, Integration, OAuth2Credentials
 from server.domain.ports import StoredConnection
 from server.domain.secret import Secret
 from server.providers.catalogue import Catalogue
 from server.providers.exchange import ProviderExchange
 from server.providers.outbound import Outbound
 from server.providers.template import Template
+from server.refresh import fault_points
 from server.refresh.breaker import Breakers
 from server.refresh.exchange import Exchanger, ExchangeSettings
 from server.refresh.flights import Flights
@@ -46,6 +49,7 @@ from server.refresh.ports import ExchangeFailed, FailureKind, Lease, ProviderAns
 from server.refresh.reading import Reader
 from server.refresh.scheduler import Scheduler
 from server.storage.connections import PostgresConnectionStore
+from server.storage.due import PostgresDueStore
 from server.storage.engine import DatabaseSettings, create_engine, unavailable
 from server.storage.environments import PostgresEnvironmentKeyStore, PostgresEnvironmentStore
 from server.storage.integrations import PostgresIntegrationStore
@@ -98,7 +102,7 @@ class SimulatedProvider(Outbound):
     idle_limit: float | None = None
     """Seconds without use after which a refresh token is no longer good."""
     observe: Callable[[str], None] = field(default=lambda refresh_token: None)
-    """Called with each refresh token that is processed."""
+    """Called with each refresh token that is sent."""
     requests: int = 0
     in_flight: int = 0
     most_in_flight: int = 0
@@ -147,6 +151,7 @@ class SimulatedProvider(Outbound):
         mode, latency = self.mode, self.latency(refresh_token)
         if mode is Mode.DOWN:
             raise _transport("cannot be reached", maybe_spent=False)
+        self.observe(refresh_token)
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
@@ -179,7 +184,6 @@ class SimulatedProvider(Outbound):
     def _refresh(self, refresh_token: str) -> ProviderAnswer:
         now = self.loop.now()
         token = self._tokens[refresh_token]
-        self.observe(refresh_token)
         idle = self.idle_limit is not None and now - self._last_used[token.family] > self.idle_limit
         if token.family in self.revoked or idle:
             return _answer(400, {"error": "invalid_grant"})
@@ -201,7 +205,9 @@ class SimulatedProvider(Outbound):
 
 
 def _answer(status: int, document: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> ProviderAnswer:
-    return ProviderAnswer(status, {"content-type": "application/json", **(headers or {})}, json.dumps(document).encode())
+    return ProviderAnswer(
+        status, {"content-type": "application/json", **(headers or {})}, json.dumps(document).encode()
+    )
 
 
 def _transport(what: str, *, maybe_spent: bool) -> ExchangeFailed:
@@ -219,14 +225,20 @@ class World:
     folder: Path
     provider: SimulatedProvider
     template: Template
+    others: tuple[Template, ...] = ()
+    """Further providers, of integrations that are named like them."""
     keyring: Keyring = field(default_factory=lambda: Keyring.parse(new_keyring()))
     lease_ttl: float = 30.0
     margin: float = 900.0
     environment_id: UUID = field(init=False)
     kept: list[str] = field(default_factory=list)
     """The refresh tokens of answers that the store or the spool took."""
-    unknown: int = 0
-    """How often OUTCOME_UNKNOWN was stored."""
+    tried_anyway: list[str] = field(default_factory=list)
+    """The refresh tokens that were to be sent although the connection reported OUTCOME_UNKNOWN."""
+
+    def providers(self) -> list[str]:
+        """Return the names of all providers."""
+        return [one.name for one in (self.template, *self.others)]
 
     def key(self, connection_id: str) -> ConnectionKey:
         """Return the name of a connection."""
@@ -236,35 +248,34 @@ class World:
         """Create the environment and the integration, and forget those of earlier worlds in the same database."""
         now = self.loop.now()
         async with process.engine.begin() as connection:
-            for table in ("connections", "integrations", "environment_keys", "environments"):
+            for table in ("provider_slots", "connections", "integrations", "environment_keys", "environments"):
                 await connection.execute(sa.text(f"DELETE FROM {table}"))
         store = PostgresEnvironmentStore(process.engine, process.keys)
         self.environment_id = (await store.create(f"simulation-{uuid.uuid4()}", now=now)).environment_id
-        await process.integrations.create(
-            Integration(
-                environment_id=self.environment_id,
-                provider_config_key=INTEGRATION,
-                uid=uuid.uuid4(),
-                provider=self.template.name,
-                auth_mode=AuthMode.OAUTH2,
-                display_name="",
-                client_id="client",
-                client_secret=Secret("simulated-client-secret"),
-                scopes=(),
-                connection_config={},
-                create_time=now,
-                update_time=now,
-                revision=1,
+        for name, provider in [(INTEGRATION, self.template.name), *((name, name) for name in self.providers())]:
+            await process.integrations.create(
+                Integration(
+                    environment_id=self.environment_id,
+                    provider_config_key=name,
+                    uid=uuid.uuid4(),
+                    provider=provider,
+                    auth_mode=AuthMode.OAUTH2,
+                    display_name="",
+                    client_id="client",
+                    client_secret=Secret("simulated-client-secret"),
+                    scopes=(),
+                    connection_config={},
+                    create_time=now,
+                    update_time=now,
+                    revision=1,
+                )
             )
-        )
 
 
-def template(provider: SimulatedProvider, **facts: Any) -> Template:
-    """Return the template of the simulated provider."""
+def template(provider: SimulatedProvider, *, name: str = PROVIDER, **facts: Any) -> Template:
+    """Return a template of the simulated provider."""
     known: dict[str, Any] = {"reuse_window": provider.reuse_window if provider.rotates else None} | facts
-    return Template(
-        name=PROVIDER, display_name="Simulated", auth_mode=AuthMode.OAUTH2, token_url=_URL, docs=_URL, **known
-    )
+    return Template(name=name, display_name="Simulated", auth_mode=AuthMode.OAUTH2, token_url=_URL, docs=_URL, **known)
 
 
 class Process:
@@ -278,6 +289,8 @@ class Process:
         """Whether Postgres is out of this process's reach."""
         self.dies_at: str | None = None
         """The fault point at which it will die."""
+        self.cut_at: str | None = None
+        """The fault point at which Postgres will go out of its reach."""
         self.dead = False
         settings = DatabaseSettings(url=world.url, pool_size=pool_size)
         self.engine = create_engine(settings)
@@ -287,7 +300,9 @@ class Process:
         self.integrations = PostgresIntegrationStore(self.engine, self.keys)
         self.connections = _Connections(self, self._point_reader)
         self.refreshes = _Refreshes(self)
-        self.exchange = ProviderExchange(Catalogue({world.template.name: world.template}), world.provider)
+        self.exchange = ProviderExchange(
+            Catalogue({one.name: one for one in (world.template, *world.others)}), world.provider
+        )
         self.spool = _Spool(self, world.folder / name)
         self.flights = Flights()
         clock = world.loop
@@ -308,7 +323,9 @@ class Process:
 
     def make_scheduler(self, **settings: Any) -> Scheduler:
         """Return a scheduler of this process."""
-        return Scheduler(self.refreshes, self.reader, self.exchange, self.spool, self.world.loop, **settings)
+        return Scheduler(
+            PostgresDueStore(self.engine), self.reader, self.exchange, self.spool, self.world.loop, **settings
+        )
 
     async def start(self) -> None:
         """Open what has to be opened."""
@@ -317,7 +334,7 @@ class Process:
             await self._point_reader.open()
 
     async def stop(self) -> None:
-        """End it in good order: nothing is under way any more."""
+        """Close what was opened."""
         with self.world.loop.real_work():
             await self._point_reader.close()
             await self.engine.dispose()
@@ -343,7 +360,9 @@ class Process:
         return await self.tasks.start(whole())
 
     async def reach(self, point: str) -> None:
-        """Die if this is the place to do so."""
+        """Die, or lose Postgres, if this is the place to do so."""
+        if self.cut_at == point:
+            self.cut, self.cut_at = True, None
         if self.dies_at == point:
             self.die()
         if self.dead:
@@ -390,10 +409,14 @@ class _Refreshes(PostgresRefreshStore):
         _note(self._world, answer)
         return kept
 
-    async def fail(self, lease: Lease, state: CredentialState, *, spent: bool, answered: bool) -> bool:
-        stored = await super().fail(lease, state, spent=spent, answered=answered)
-        self._world.unknown += state.failure_reason is Reason.OUTCOME_UNKNOWN
-        return stored
+    async def record_attempt(self, lease: Lease, *, now: float, spend_time: float) -> bool:
+        recorded = await super().record_attempt(lease, now=now, spend_time=spend_time)
+        if recorded and lease.state.failure_reason is Reason.OUTCOME_UNKNOWN:
+            credentials = lease.request.credentials
+            assert isinstance(credentials, OAuth2Credentials)
+            assert credentials.refresh_token is not None
+            self._world.tried_anyway.append(credentials.refresh_token.reveal())
+        return recorded
 
 
 class _Spool(FileSpool):
@@ -413,14 +436,6 @@ def _note(world: World, answer: ProviderAnswer) -> None:
         world.kept.append(json.loads(answer.body)["refresh_token"])
 
 
-async def hook(processes: Callable[[], list[Process]], point: str) -> None:
-    """Tell the process in which a fault point was reached."""
-    group = Tasks.current()
-    for process in processes():
-        if process.tasks is group:
-            await process.reach(point)
-
-
 async def stored_state(process: Process, key: ConnectionKey) -> Any:
     """Return the row of a connection, as the database has it."""
     query = sa.text(
@@ -430,3 +445,49 @@ async def stored_state(process: Process, key: ConnectionKey) -> Any:
     )
     async with process.engine.begin() as connection:
         return (await connection.execute(query, {"e": key.environment_id, "c": key.connection_id})).one()
+
+
+@contextmanager
+def simulated() -> Iterator[SimulatedLoop]:
+    """Let simulated time hold for deadlines too, during the body; everything is run by `loop.run_until_complete`."""
+    loop = SimulatedLoop()
+    asyncio.set_event_loop(loop)
+    with mock.patch.object(deadline_module, "time", loop):
+        try:
+            yield loop
+        finally:
+            asyncio.set_event_loop(None)
+            loop.run_until_complete(loop.shutdown_default_executor())
+            loop.close()
+
+
+@asynccontextmanager
+async def processes_of(world: World, count: int = 2) -> AsyncIterator[list[Process]]:
+    """Run processes in a new environment. Those that die are to be replaced with `reborn`."""
+    processes = [Process(world, f"process-{number}") for number in range(1, count + 1)]
+    with mock.patch.object(fault_points, "_hook", lambda point: hook(processes, point)):
+        for process in processes:
+            await process.start()
+        await world.set_up(processes[0])
+        try:
+            yield processes
+        finally:
+            for process in processes:
+                process.die()
+                await process.bury()
+
+
+async def reborn(process: Process) -> Process:
+    """Start a process again that has died; its spool is where it was."""
+    await process.bury()
+    again = Process(process.world, process.name)
+    await again.start()
+    return again
+
+
+async def hook(processes: Sequence[Process], point: str) -> None:
+    """Tell the process in which a fault point was reached."""
+    group = Tasks.current()
+    for process in processes:
+        if process.tasks is group:
+            await process.reach(point)

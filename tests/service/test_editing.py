@@ -200,7 +200,7 @@ def test_the_etag_moves_with_edits_alone(mail: Client, oauth_server: OAuthServer
 def test_an_etag_guards_each_mutation(mail: Client, oauth_server: OAuthServer) -> None:
     mail.oauth_integration(oauth_server)
     mail.oauth_connection("crm", "a", oauth_server.issue())
-    mutations = [
+    mutations: list[tuple[Any, Any]] = [
         (mail.connections.SetMetadata, set_metadata({"a": 1})),
         (mail.connections.UpdateMetadata, merge({"b": 1})),
         (mail.connections.UpdateTags, set_tags({"team": "blue"})),

@@ -34,7 +34,7 @@ from server.rpc.chain import Budget, access_log, errors, identity, measure
 from server.rpc.health import Readiness
 from server.rpc.server import RpcServer, ServerSettings
 from tests.conftest import StartServer
-from tests.service.conftest import Service, make_environment
+from tests.service.conftest import Service
 from tests.support.canaries import Canaries
 from tests.support.client import (
     Client,
@@ -84,7 +84,7 @@ class World:
         """Import tokens that have expired."""
         self.client.oauth_connection("crm", connection_id, self.oauth.issue(), expires_in=-10)
 
-    def server_of_its_own(self, **settings: str) -> tuple[ServerProcess, Client]:
+    def server_of_its_own(self, **settings: Any) -> tuple[ServerProcess, Client]:
         """Start a server for this case alone, and return a client with an admin key."""
         server = self.start(**settings)
         key = server.bootstrap("own")
@@ -382,11 +382,10 @@ def shutting_down(world: World) -> Failure:
     # A reader who reads one page and then nothing: flow control holds the server in the middle of the list.
     page = next(stream)
     server.signal(signal.SIGTERM)
-    _until(lambda: '"draining"' in server.logs())
+    _until(lambda: '"stopping"' in server.logs())
     read = [page]
     try:
-        for page in stream:
-            read.append(page)
+        read.extend(stream)
     except grpc.RpcError as error:
         failure = failure_of(error)
     else:
@@ -432,7 +431,7 @@ def credentials_unreadable(world: World) -> Failure:
 def method_not_found(world: World) -> Failure:
     failures = set()
     for method in ("/connections.v1.ConnectionService/Get", "/connections.v1.Nothing/Get", "/x/y"):
-        call = world.client.channel.unary_unary(method)
+        call = world.client.channel.unary_unary(method, None, None)
         with pytest.raises(grpc.RpcError) as caught:
             call(b"", timeout=10, metadata=world.client.metadata)
         failure = failure_of(caught.value)
