@@ -205,11 +205,9 @@ def echo(answer: bytes, processes: int, directory: Path) -> Iterator[Sequence[Se
     file.write_bytes(answer)
     servers: list[Server] = []
     try:
-        # One by one, so that those that did start are stopped if another does not.
-        servers.extend(
-            Server(["-m", "bench.echo", address, str(file)], address, directory / "echo.log", {})
-            for _ in range(processes)
-        )
+        for _ in range(processes):  # not at once: if one does not start, those before it are stopped
+            server = Server(["-m", "bench.echo", address, str(file)], address, directory / "echo.log", {})
+            servers.append(server)
         for server in servers:
             server.wait_for(b"", GET_CONNECTION)
         yield servers
