@@ -174,6 +174,6 @@ def test_some_texts_are_no_durations(text: str) -> None:
         parsing.duration(text)
 
 
-@given(st.integers(0, 1 << 40))
+@given(st.integers(0, 10**12 - 1))
 def test_a_size_shown_reads_back(value: Any) -> None:
     assert parsing.size(parsing.format_size(value)) == value
