@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from server import wire
 from server.crypto.data_keys import DataKeys
-from server.domain.errors import EtagMismatch, InvalidRequest, NotFound
+from server.domain.errors import EtagMismatch, InvalidRequest, NotFound, WriteConflict
 from server.domain.model import (
     ConnectionEdit,
     ConnectionKey,
@@ -122,15 +122,16 @@ class PostgresConnectionStore:
         key = put.key
         await self._keys.get_ready(key.environment_id)
         async with transaction(self._engine) as connection:
-            row = await self._lock(connection, key)
-            if row is None and etag is not None:
-                raise NotFound.connection(key.provider_config_key, key.connection_id)
-            if row is None:
+            if etag is None and not put.missing:
+                # Most imports create, and then this one statement is all.
                 rendered = await self._insert(connection, put, now)
                 if rendered is not None:
                     return rendered, True
-                # Another import created it between the two statements.
-                row = await self._lock(connection, key)
+            row = await self._lock(connection, key)
+            if row is None and etag is None and put.missing:
+                raise InvalidRequest(put.missing)
+            if row is None and etag is None:
+                raise WriteConflict("the connection was deleted meanwhile; repeat the call", retry_after=0.0)
             if row is None:
                 raise NotFound.connection(key.provider_config_key, key.connection_id)
             _check_etag(row, etag)
@@ -141,8 +142,6 @@ class PostgresConnectionStore:
         return (await connection.execute(query)).one_or_none()
 
     async def _insert(self, connection: AsyncConnection, put: ConnectionImport, now: float) -> Rendered | None:
-        if put.missing:
-            raise InvalidRequest(put.missing)
         key, uid = put.key, uuid.uuid4()
         columns = new_columns(put, uid, await self._keys.new(key.environment_id, TABLE, uid.bytes), now)
         statement = (

@@ -17,7 +17,7 @@ from server.domain.errors import EtagMismatch, IntegrationAlreadyExists, Integra
 from server.domain.model import AuthMode, Integration
 from server.domain.secret import Secret
 from server.storage.columns import state_columns, state_of
-from server.storage.engine import from_datetime, to_datetime, transaction
+from server.storage.engine import from_datetime, statement, to_datetime, transaction
 from server.storage.tables import connections, integrations
 
 TABLE: Final = "integrations"
@@ -52,7 +52,7 @@ class PostgresIntegrationStore:
 
     async def get(self, environment_id: UUID, provider_config_key: str) -> Integration:
         """Return an integration, its client secret open. Raises `NotFound`."""
-        async with transaction(self._engine) as connection:
+        async with statement(self._engine) as connection:
             row = await _select(connection, environment_id, provider_config_key)
         return await self.open(row)
 
