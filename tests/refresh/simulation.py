@@ -40,6 +40,7 @@ from server.providers.catalogue import Catalogue
 from server.providers.exchange import ProviderExchange
 from server.providers.outbound import Outbound
 from server.providers.template import Template
+from server.providers.token_request import TokenRequest
 from server.refresh import fault_points
 from server.refresh.breaker import Breakers
 from server.refresh.exchange import Exchanger, ExchangeSettings
@@ -144,10 +145,10 @@ class SimulatedProvider(Outbound):
         """Return the URL; this provider is always allowed."""
         return URL(url)
 
-    async def post(self, url: str, *, headers: Mapping[str, str], body: bytes, timeout: float) -> ProviderAnswer:
-        """Answer a token request, as `Outbound.post` would bring the answer."""
-        assert url == _URL
-        refresh_token = parse_qs(body.decode())["refresh_token"][0]
+    async def send(self, request: TokenRequest, *, timeout: float) -> ProviderAnswer:
+        """Answer a token request, as `Outbound.send` would bring the answer."""
+        assert request.url == _URL
+        refresh_token = parse_qs(request.body.decode())["refresh_token"][0]
         mode, latency = self.mode, self.latency(refresh_token)
         if mode is Mode.DOWN:
             raise _transport("cannot be reached", maybe_spent=False)
