@@ -99,7 +99,8 @@ class ConnectionServiceServicer:
         """Returns a connection with credentials that are valid now, refreshed first if needed.
 
         A refresh may run longer than the caller waits; then the status is DEADLINE_EXCEEDED / `REFRESH_CONTINUES`, and the
-        next read has the result. While a token still lives, a failing provider never turns a read into an error.
+        next read has the result. While a token lives for `min_ttl`, a failing provider never turns a read
+        into an error.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -126,7 +127,9 @@ class ConnectionServiceServicer:
     def CreateConnection(self, request, context):
         """Imports credentials obtained elsewhere: creates the connection, or updates the one that has the key. Fields left out
         keep their value on an existing connection. New credentials count as a re-authorization: the status becomes ACTIVE and
-        an exchange that is still running for the old ones is ignored.
+        an exchange that is still running for the old ones is ignored. They replace the stored ones as a whole: imported
+        without a refresh token, a connection has none. Name the connection if you may have to repeat the call: without
+        `connection_id` each call makes a new one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
