@@ -34,7 +34,7 @@ def test_a_value_that_does_not_fit_stops_its_own_connection_alone(world: World) 
     with scripted_provider() as provider:
         world.oauth.token_url = provider.url
         world.template(
-            refresh_params='{tenant: "${connectionConfig.tenant}"}',
+            token_headers='{X-Tenant: "${connectionConfig.tenant}"}',
             connection_config="{tenant: {title: Tenant, description: The tenant, example: acme}}",
         )
         provider.answer({"access_token": "fresh", "expires_in": 3600})
