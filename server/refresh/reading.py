@@ -120,12 +120,13 @@ class Reader:
                 shared = result.ended is Ended.SHARED
                 return result, ForceOutcome.SHARED if shared else ForceOutcome.REFRESHED
             metrics.REFRESH_JOINS.inc()
-            if flight.forced:
-                return await self._wait(flight, deadline), ForceOutcome.SHARED
-            # It was not told to exchange whatever the state: only if it did is its result good enough.
-            with contextlib.suppress(ProviderUnavailable):
+            # One that was not told to exchange whatever the state may end without: then it says nothing about this call.
+            with contextlib.suppress(*(() if flight.forced else (ProviderUnavailable,))):
                 result = await self._wait(flight, deadline)
-                if result.ended in {Ended.EXCHANGED, Ended.SHARED}:
+                if flight.forced and result.ended in {Ended.FAILED, Ended.NOT_NEEDED}:
+                    return result, ForceOutcome.SHARED
+                # What it found or brought counts only if it is newer than what this call began with.
+                if (await self._read(before.key)).generation > before.generation:
                     return result, ForceOutcome.SHARED
 
     def refresh_behind(self, stored: StoredConnection) -> Flight:
