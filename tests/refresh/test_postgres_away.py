@@ -141,6 +141,35 @@ def test_promise_6_an_answer_outlives_a_postgres_that_hangs_and_a_process_that_d
         second.kill()
 
 
+def test_promise_6_an_answer_that_neither_postgres_nor_the_disk_takes_is_kept_loudly(
+    world: World, postgres_of_ours: OwnPostgres, tmp_path: Path
+) -> None:
+    gate = tmp_path / "answer-arrived"
+    no_folder = tmp_path / "a-file"
+    no_folder.touch()
+    with postgres_of_ours.database() as url:
+        server, service = world.start(
+            fault_point=f"after_answer:file={gate}", lease_ttl="1s", database=url, spool_dir=str(no_folder / "spool")
+        )
+        pair = world.oauth.issue(expires_in=1)
+        service.import_pair(pair, expires_in=-1)
+        with ThreadPoolExecutor(1) as pool:
+            reading = pool.submit(service.get_failure, timeout=4)
+            wait_until(gate.exists)
+            postgres_of_ours.halt()
+            gate.unlink()
+            # Not a success over a token that nothing has stored.
+            assert reading.result().reason in {"STORAGE_UNAVAILABLE", "REFRESH_CONTINUES"}
+        wait_until(lambda: '"answer_at_risk"' in server.logs(), seconds=20)
+        assert '"level":"critical"' in server.logs()
+
+        postgres_of_ours.start()
+        wait_until(lambda: _generation(service) == 2, seconds=30)
+        assert world.oauth.is_active(service.get().credentials.oauth2.access_token)
+        assert world.oauth.stats().per_refresh_token == {pair.refresh_token: 1}
+        server.kill()
+
+
 def _generation(service: Service) -> int:
     try:
         return int(service.basic().generation)
